@@ -1,3 +1,4 @@
+import { useQueue, type QueueRig } from "../support/queue-rig.js";
 import type { MakeService } from "../support/service.js";
 import { describeBadInput } from "./queue/bad-input.js";
 import { describeCancel } from "./queue/cancel.js";
@@ -25,33 +26,39 @@ import { describeWakeUp } from "./queue/wake-up.js";
 import { describeWorker } from "./queue/worker.js";
 import { describeWorkerStop } from "./queue/worker-stop.js";
 
+/** The parts of the suite, in this order. Each test has a queue of its own on an empty server. */
+const PARTS: readonly ((rig: QueueRig) => void)[] = [
+  describeEnqueue,
+  describeEnqueueMany,
+  describeOrder,
+  describeDelay,
+  describeWorker,
+  describeWorkerStop,
+  describeWakeUp,
+  describeThrottling,
+  describeRetries,
+  describeThrownValues,
+  describeDeadLetters,
+  describeLeases,
+  describeCancel,
+  describeSchedules,
+  describeSchemas,
+  describeProgress,
+  describeOutput,
+  describeTaskStream,
+  describeMounted,
+  describeTaskCancel,
+  describeListing,
+  describeRetention,
+  describeResends,
+  describeBadInput,
+  describeUnreadable,
+];
+
 /** Tests a queue and its workers on any server. */
 export function describeQueue(name: string, makeService: MakeService): void {
   describe(`queue on ${name}`, () => {
-    describeEnqueue(makeService);
-    describeEnqueueMany(makeService);
-    describeOrder(makeService);
-    describeDelay(makeService);
-    describeWorker(makeService);
-    describeWorkerStop(makeService);
-    describeWakeUp(makeService);
-    describeThrottling(makeService);
-    describeRetries(makeService);
-    describeThrownValues(makeService);
-    describeDeadLetters(makeService);
-    describeLeases(makeService);
-    describeCancel(makeService);
-    describeSchedules(makeService);
-    describeSchemas(makeService);
-    describeProgress(makeService);
-    describeOutput(makeService);
-    describeTaskStream(makeService);
-    describeMounted(makeService);
-    describeTaskCancel(makeService);
-    describeListing(makeService);
-    describeRetention(makeService);
-    describeResends(makeService);
-    describeBadInput(makeService);
-    describeUnreadable(makeService);
+    const rig = useQueue(makeService);
+    for (const define of PARTS) define(rig);
   });
 }

@@ -1,41 +1,27 @@
 import type { Request } from "express";
 import { expect } from "chai";
 
-import { createRedisSse, type RedisSse } from "../../lib/index.js";
+import type { RedisSse } from "../../lib/index.js";
 import { bearerAuth, redisPoolStatus } from "../../middleware/express.js";
-import { need } from "../support/prerequisites.js";
-import { freePort, RedisServer } from "../support/redis-server.js";
+import { describeFaults } from "../support/fault-rig.js";
+import { freePort } from "../support/redis-server.js";
 import { openWire } from "../support/wire-client.js";
 import { startApp, type TestApp } from "../support/test-app.js";
 
 const TOKEN = "s3cret-T0ken";
 const DENIED = { code: "UNAUTHORIZED", message: "Not authorized: authorize() did not accept this request." };
 
-describe("redisPoolStatus() with bad requests", () => {
-  let server: RedisServer;
+describeFaults("redisPoolStatus() with bad requests", (rig) => {
   let service: RedisSse;
   let app: TestApp;
 
-  before(async function () {
-    server = await RedisServer.start(await need("redis", this));
-  });
-
-  afterEach(async () => {
-    await service.close();
-    await app.close();
-  });
-
-  after(() => server?.stop());
-
-  async function start(authorize: (req: Request) => unknown, redis = server.url): Promise<void> {
-    service = createRedisSse({ redis });
+  async function start(authorize: (req: Request) => unknown, redis = rig.server.url): Promise<void> {
+    service = rig.connect({ redis });
     app = await startApp((router) => {
       router.get("/pool", redisPoolStatus({ service, authorize: authorize as (req: Request) => boolean }));
     });
+    rig.undo(() => app.close());
   }
-
-  const ask = (authorization?: string): Promise<Response> =>
-    fetch(`${app.url}/pool`, { headers: authorization === undefined ? {} : { authorization } });
 
   /** Expects a refusal without details. The service must not connect to Redis. */
   async function expectRefused(response: Response, status: number, error: object): Promise<void> {
@@ -45,18 +31,12 @@ describe("redisPoolStatus() with bad requests", () => {
     expect(service.pool.statistics.connections).to.deep.equal({ command: 0, subscriber: 0, lease: 0 });
   }
 
-  for (const [what, authorization] of [
-    ["no credentials", undefined],
-    ["only the beginning of the token", `Bearer ${TOKEN.slice(0, -1)}`],
-    ["a token of 10 KB", `Bearer ${"x".repeat(10_000)}`],
-  ] as const) {
-    it(`answers 401 and does not connect to Redis if the request has ${what}`, async () => {
-      await start(bearerAuth(TOKEN));
-      const response = await ask(authorization);
-      expect(response.headers.get("www-authenticate")).to.equal("Bearer");
-      await expectRefused(response, 401, DENIED);
-    });
-  }
+  it("answers 401 and does not connect to Redis without the token", async () => {
+    await start(bearerAuth(TOKEN));
+    const response = await fetch(`${app.url}/pool`);
+    expect(response.headers.get("www-authenticate")).to.equal("Bearer");
+    await expectRefused(response, 401, DENIED);
+  });
 
   it("answers 401 to two Authorization headers, even if one is correct", async () => {
     await start(bearerAuth(TOKEN));
@@ -72,7 +52,7 @@ describe("redisPoolStatus() with bad requests", () => {
   for (const answer of ["yes", 1, {}, [true], undefined, null, Promise.resolve("true")]) {
     it(`answers 401 if authorize() returns ${answer instanceof Promise ? "a promise of a string" : JSON.stringify(answer)}`, async () => {
       await start(() => answer);
-      await expectRefused(await ask(), 401, DENIED);
+      await expectRefused(await fetch(`${app.url}/pool`), 401, DENIED);
     });
   }
 
@@ -86,30 +66,26 @@ describe("redisPoolStatus() with bad requests", () => {
     it(`answers 500 without details and does not connect to Redis if authorize() ${how}`, async () => {
       await start(authorize);
       const message = "authorize() failed";
-      await expectRefused(await ask(), 500, { code: "INTERNAL", message });
+      await expectRefused(await fetch(`${app.url}/pool`), 500, { code: "INTERNAL", message });
     });
   }
 
   for (const [what, code, portOf] of [
     ["Redis is down", "REDIS_UNAVAILABLE", freePort],
-    ["Redis rejects the password", "REDIS_AUTH", () => server.port],
+    ["Redis rejects the password", "REDIS_AUTH", () => rig.server.port],
   ] as const) {
     it(`answers 503 ${code} with the pool's own figures and without secrets if ${what}`, async () => {
-      await server.admin.config("SET", "requirepass", "right");
-      try {
-        await start(() => true, `redis://:hunter2@127.0.0.1:${await portOf()}`);
-        const response = await ask();
-        const text = await response.text();
-        expect(response.status).to.equal(503);
-        expect(response.headers.get("cache-control")).to.equal("no-store");
-        const { data, ...rest } = JSON.parse(text) as { data: Record<string, unknown> };
-        expect(rest).to.deep.equal({ success: false, error: { code } });
-        expect(data["redis_server"]).to.equal(null);
-        expect(data["pool"]).to.deep.include({ max_connections: 200, in_use_connections: 0 });
-        expect(text).to.not.match(/hunter2|127\.0\.0\.1|ECONNREFUSED/);
-      } finally {
-        await server.admin.config("SET", "requirepass", "");
-      }
+      await rig.server.admin.config("SET", "requirepass", "right");
+      await start(() => true, `redis://:hunter2@127.0.0.1:${await portOf()}`);
+      const response = await fetch(`${app.url}/pool`);
+      const text = await response.text();
+      expect(response.status).to.equal(503);
+      expect(response.headers.get("cache-control")).to.equal("no-store");
+      const { data, ...rest } = JSON.parse(text) as { data: Record<string, unknown> };
+      expect(rest).to.deep.equal({ success: false, error: { code } });
+      expect(data["redis_server"]).to.equal(null);
+      expect(data["pool"]).to.deep.include({ max_connections: 200, in_use_connections: 0 });
+      expect(text).to.not.match(/hunter2|127\.0\.0\.1|ECONNREFUSED/);
     });
   }
 });

@@ -58,30 +58,20 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect(new Set(lines)).to.have.property("size", lines.length);
     }
 
-    const names = ["x\ndata: secret", "x\rdata: secret", "x\r\n\r\nevent: secret", "secret\0", ""];
-    const reserved = ["error", "open", "connected", "gap", "closing"];
     const refused: readonly (readonly [string, unknown, string])[] = [
-      ...[...names, ...reserved, 5, null, ["news"], {}].map(
-        (event) => [`the event name ${JSON.stringify(event)}`, { event, data: 1 }, "INVALID_EVENT"] as const,
-      ),
-      ...["secret", 5, null, undefined, () => "secret"].map(
-        (message) => [`${inspect(message)} instead of a message`, message, "INVALID_EVENT"] as const,
-      ),
+      ["an event name with a line end", { event: "x\r\ndata: secret", data: 1 }, "INVALID_EVENT"],
+      ["a reserved event name", { event: "closing", data: 1 }, "INVALID_EVENT"],
+      ["an event name that is an array", { event: ["news"], data: 1 }, "INVALID_EVENT"],
+      ["a text instead of a message", "secret", "INVALID_EVENT"],
+      ["null instead of a message", null, "INVALID_EVENT"],
       ["a message without data", {}, "UNSERIALIZABLE"],
       ["a symbol", { data: Symbol("secret") }, "UNSERIALIZABLE"],
-      ["a BigInt", { data: 1n }, "UNSERIALIZABLE"],
       ["a nested BigInt", { data: { n: 1n } }, "UNSERIALIZABLE"],
       ["a circular object", { data: circular }, "UNSERIALIZABLE"],
       ["a toJSON() that throws", { data: thrower }, "UNSERIALIZABLE"],
       ["a toJSON() that returns undefined", { data: { toJSON: () => undefined } }, "UNSERIALIZABLE"],
       ["a getter that throws", { data: unreadable() }, "UNSERIALIZABLE"],
-      ["a function", { data: () => "secret" }, "UNSERIALIZABLE"],
-      ["data that is one byte too long", { data: "x".repeat(MAX_BYTES + 1) }, "EVENT_TOO_LARGE"],
-      [
-        "data with few characters but too many bytes",
-        { data: "é".repeat(MAX_BYTES / 2 + 1) },
-        "EVENT_TOO_LARGE",
-      ],
+      ["too many bytes", { data: "é".repeat(MAX_BYTES / 2 + 1) }, "EVENT_TOO_LARGE"],
     ];
     for (const [what, message, code] of refused) {
       it(`rejects ${what} with ${code}, does not echo it, and publishes nothing`, async () => {
@@ -126,18 +116,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expectOwnIds();
     });
 
-    it("sends __proto__, U+2028 and HTML in data unchanged", async () => {
-      const data = {
-        html: "</script><img src=x onerror=alert(1)>\u2028\u2029",
-        ...(JSON.parse('{"constructor":{"prototype":{"polluted":1}}}') as object),
-      };
-      Object.defineProperty(data, "__proto__", { value: { polluted: 1 }, enumerable: true });
-      await app.service.publish("a", { data });
-      const [event] = await received();
-      expect(event![1]).to.equal(JSON.stringify(data)).and.to.include('"__proto__":{"polluted":1}');
-      expect(({} as { polluted?: unknown }).polluted).to.equal(undefined);
-    });
-
     it("sends nested arrays, and rejects them with UNSERIALIZABLE if they are too deep for JSON", async () => {
       const deep = "[".repeat(1_000) + "]".repeat(1_000);
       await app.service.publish("a", { data: JSON.parse(deep) as unknown });
@@ -149,16 +127,9 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
 
     const mark = "\u001esse1\n";
     const DROPPED: Readonly<Record<string, string>> = {
-      "an envelope with the reserved event error": `${mark}\nerror\n{}`,
       "an envelope with the reserved event closing": `${mark}\nclosing\n{"reason":"completed"}`,
-      "an envelope with the reserved event gap": `${mark}\ngap\n{}`,
       "an envelope with CR in the event name": `${mark}\nx\rdata: evil\ny`,
-      "an envelope with NUL in the event name": `${mark}\nx\0\ny`,
-      "a truncated envelope": `${mark}0123abcd 1`,
       "an envelope with an invalid position": `${mark}9-9\nnews\nx\n\nid: 9-9\nretry: 0`,
-      "an envelope with the offset 0": `${mark}0123abcd 0\nnews\nx`,
-      "an envelope with an unknown ending": `${mark}0123abcd 1 ended\nnews\nx`,
-      "an envelope with a position and the reserved event closing": `${mark}0123abcd 1\nclosing\n{"reason":"completed"}`,
       "an envelope of another version": "\u001esse9\n\n\nx",
     };
     for (const [what, message] of Object.entries(DROPPED)) {
@@ -203,24 +174,5 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(other.events).to.have.length(2);
       });
     }
-
-    it("sends no id with an event that has no position, and the right id with the next event", async () => {
-      await server.admin.publish("a", `${mark}\nnews\nx\n\nid: 9-9\nretry: 0`);
-      expect(await received()).to.deep.equal([["news", "x\n\nid: 9-9\nretry: 0"]]);
-      expect(client.text).to.include(
-        "\n\nevent: news\ndata: x\ndata: \ndata: id: 9-9\ndata: retry: 0\n\ndata: ",
-      );
-      expect(client.retryMs).to.equal(2_000);
-      expectOwnIds();
-    });
-
-    it("sends a gap event for an event that is too large, only to streams of its channel", async () => {
-      const other = await app.openLive("b");
-      await server.admin.publish("a", "x".repeat(MAX_BYTES + 1));
-      expect(await received()).to.deep.equal([["gap", '{"channels":["a"],"reason":"too-large"}']]);
-      await app.service.publish("b", { data: "last" });
-      await other.next(({ data }) => data === "last");
-      expect(other.events).to.have.length(2);
-    });
   });
 }

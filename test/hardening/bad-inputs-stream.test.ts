@@ -1,67 +1,37 @@
 import { expect } from "chai";
 
-import { createRedisSse } from "../../lib/index.js";
-import { sseStream } from "../../middleware/express.js";
 import { eventually } from "../support/eventually.js";
 import { expectRefusal } from "../support/refusal.js";
 import { describeRequests } from "../support/request-rig.js";
 import { captureLog } from "../support/service.js";
-import { openStream, type SseClient } from "../support/sse-client.js";
-import { startApp } from "../support/test-app.js";
 import { codeOf, isGap, typesOf } from "../support/fault-steps.js";
 
 describeRequests("sseStream() with bad requests", (rig) => {
-  for (const [what, value, secret] of [
-    ["a name with a line end", "secret\r\nb", "secret"],
-    ["a name with NUL", "secret\0b", "secret"],
-    ["a name with an escape character", "secret\u001b[2J", "secret"],
-    ["a name with DEL", "secret\u007f", "secret"],
-    ["an empty name", ""],
-    ["an empty name in a list", ["a", ""]],
-    ["undefined in a list", ["a", undefined]],
-    ["a number", 4711, "4711"],
-    ["an object", { secret: 1 }, "secret"],
-    ["true", true],
-    ["a nested list", [["secret", "admin"]], "secret"],
-    ["a name of 513 bytes", `${"é".repeat(256)}x`],
-    ["a name with a lone surrogate", "secret\ud800", "secret"],
+  for (const [what, status, code, ...values] of [
+    ["an invalid name", 400, "INVALID_CHANNEL", "secret\r\nb", "secret\0b", "secret\ud800", "", ["a", ""]],
+    [
+      "another type",
+      400,
+      "INVALID_CHANNEL",
+      4711,
+      { secret: 1 },
+      true,
+      [["secret", "admin"]],
+      ["a", undefined],
+    ],
+    ["a name that is too long", 400, "INVALID_CHANNEL", `${"é".repeat(256)}x`],
+    ["nothing", 403, "FORBIDDEN", null, undefined, false, []],
+    ["a name of Redis", 403, "FORBIDDEN", "__keyevent@0__:expired", ["a", "__keyspace@0__:secret"]],
+    ["a name of this library", 403, "FORBIDDEN", "sse:", "sse:secret", ["a", "sse:secret"]],
   ] as const) {
-    it(`answers 400 INVALID_CHANNEL if the resolver returns ${what}, and does not echo it`, async () => {
-      rig.select(value);
-      await expectRefusal(await rig.ask("/any"), 400, "INVALID_CHANNEL", secret);
-      await rig.expectNothingOpened();
-    });
-  }
-
-  for (const nothing of [null, undefined, false, []]) {
-    it(`answers 403 FORBIDDEN if the resolver returns ${JSON.stringify(nothing)}`, async () => {
-      rig.select(nothing);
-      await expectRefusal(await rig.ask("/any"), 403, "FORBIDDEN");
-      await rig.expectNothingOpened();
-    });
-  }
-
-  for (const name of ["__keyevent@0__:expired", "__keyspace@0__:secret", "sse:secret", "sse:"]) {
-    it(`answers 403 FORBIDDEN for the channel ${name}, alone and in a list`, async () => {
-      for (const value of [name, ["a", name]]) {
+    it(`answers ${status} ${code} if the resolver returns ${what}, and does not echo it`, async () => {
+      for (const value of values) {
         rig.select(value);
-        await expectRefusal(await rig.ask("/any"), 403, "FORBIDDEN", "secret");
+        await expectRefusal(await rig.ask("/any"), status, code, value === 4711 ? "4711" : "secret");
       }
       await rig.expectNothingOpened();
     });
   }
-
-  it("subscribes to two channels if a query parameter occurs twice", async () => {
-    const client = await rig.openLive("/stream?channel=a&channel=b");
-    expect((await rig.server.activeChannels()).toSorted()).to.deep.equal(["a", "b"]);
-    expect(JSON.parse(client.events[0]!.data)).to.have.deep.property("channels", ["a", "b"]);
-  });
-
-  it("answers 400 INVALID_CHANNEL if the query parser makes an object", async () => {
-    rig.app.app.set("query parser", "extended");
-    await expectRefusal(await rig.ask("/stream?channel[secret]=1"), 400, "INVALID_CHANNEL", "secret");
-    await rig.expectNothingOpened();
-  });
 
   it("answers 400 LIMIT_CHANNELS for too many channels, and counts a repeated channel once", async () => {
     const four = await rig.ask("/stream?channel=a&channel=b&channel=c&channel=d");
@@ -109,55 +79,22 @@ describeRequests("sseStream() with bad requests", (rig) => {
     await rig.expectNothingOpened();
   });
 
-  for (const [what, users, user, code, least] of [
-    ["of one key", ["ann", "ann"], "ann", "LIMIT_SESSIONS_PER_KEY", 5_000],
-    ["of all keys", ["ann", "ann", "bob", "bob"], "cid", "LIMIT_SESSIONS", 2_000],
-  ] as const) {
-    it(`answers too many streams ${what} with a retryable error, and keeps the open streams`, async () => {
-      const kept = await Promise.all(users.map((each) => rig.openLive(`/stream?channel=a&user=${each}`)));
-      for (let round = 0; round < 3; round++) {
-        const refused = await rig.open(`/stream?channel=a&user=${user}`);
-        await refused.ended;
-        expect(refused.status).to.equal(200);
-        expect(refused.retryMs).to.be.within(least, 2 * least);
-        expect(typesOf(refused)).to.deep.equal(["error"]);
-        expect(codeOf(refused)).to.equal(code);
-        expect(refused.text).to.not.include(user);
-      }
-      await rig.server.admin.publish("a", "still here");
-      for (const client of kept) await client.next(({ data }) => data === "still here");
-      const { sessions } = await rig.service.status();
-      const { length: open } = users;
-      expect(sessions).to.deep.include({ open, opened: open, closed: {}, refused: { [code]: 3 } });
-    });
-  }
-
-  it("limits the streams of an address, and uses X-Forwarded-For only if the app trusts its proxy", async () => {
-    const clients: SseClient[] = [];
-    const own = createRedisSse({ redis: rig.server.url, limits: { maxSessionsPerKey: 1 } });
-    const behind = await startApp((router) => {
-      router.get(
-        "/stream",
-        sseStream(() => "a", { service: own, key: (req) => req.ip, onLimit: "status" }),
-      );
-    });
-    try {
-      const come = async (address: string): Promise<number> => {
-        const headers = { "X-Forwarded-For": address };
-        const client = await openStream(`${behind.url}/stream`, { headers });
-        clients.push(client);
-        return client.status;
-      };
-      expect(await come("10.0.0.1")).to.equal(200);
-      expect(await come("10.0.0.2")).to.equal(429);
-      behind.app.set("trust proxy", true);
-      expect(await come("10.0.0.2")).to.equal(200);
-      expect(await come("10.0.0.2")).to.equal(429);
-    } finally {
-      for (const client of clients) client.destroy();
-      await own.close();
-      await behind.close();
+  it("answers too many streams of all keys with a retryable error, and keeps the open streams", async () => {
+    const users = ["ann", "ann", "bob", "bob"];
+    const kept = await Promise.all(users.map((each) => rig.openLive(`/stream?channel=a&user=${each}`)));
+    for (let round = 0; round < 3; round++) {
+      const refused = await rig.open("/stream?channel=a&user=cid");
+      await refused.ended;
+      expect(refused.status).to.equal(200);
+      expect(refused.retryMs).to.be.within(2_000, 4_000);
+      expect(typesOf(refused)).to.deep.equal(["error"]);
+      expect(codeOf(refused)).to.equal("LIMIT_SESSIONS");
+      expect(refused.text).to.not.include("cid");
     }
+    await rig.server.admin.publish("a", "still here");
+    for (const client of kept) await client.next(({ data }) => data === "still here");
+    const { sessions } = await rig.service.status();
+    expect(sessions).to.deep.include({ open: 4, opened: 4, closed: {}, refused: { LIMIT_SESSIONS: 3 } });
   });
 
   /** The debug output of all namespaces while a stream opens and ends. */

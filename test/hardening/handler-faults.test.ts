@@ -2,11 +2,10 @@ import { request } from "node:http";
 
 import { expect } from "chai";
 
-import type { OutboundMessage, PubSubSession } from "../../lib/index.js";
+import type { PubSubSession } from "../../lib/index.js";
 import { sseStream } from "../../middleware/express.js";
 import { eventually, settle } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
-import { expectFault, faultOf, thrower } from "../support/service.js";
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
   describeFaults(`a stream with faulty callbacks of the app, ${subscriptions}`, (rig) => {
@@ -60,72 +59,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       await eventually(async () => {
         expect((await service.status()).sessions).to.deep.include({ open: 2, closed: { app: 1 } });
       });
-    });
-
-    for (const [what, first, code] of [
-      ["a reserved name", [{ data: "fine" }, { event: "open", data: "" }], "INVALID_EVENT"],
-      ["no data", [{ event: "state" }], "UNSERIALIZABLE"],
-      ["a name that is too long", [{ event: "x".repeat(257), data: "" }], "EVENT_TOO_LARGE"],
-      ["a promise instead of an array", Promise.resolve([]), "INVALID_EVENT"],
-    ] as const) {
-      it(`\`first\` with ${what} is ${code} for next(err), before anything is subscribed`, async () => {
-        const { app, service } = await rig.start(
-          { subscriptions },
-          { first: () => first as readonly OutboundMessage[] },
-        );
-        for (const method of ["GET", "HEAD"]) {
-          const signal = AbortSignal.timeout(5_000);
-          const answer = await fetch(`${app.url}/stream?channel=a`, { method, signal });
-          expect(answer.status).to.equal(500);
-          expect(app.errors).to.have.length(method === "GET" ? 1 : 2);
-          expectFault(app.errors.at(-1), code);
-        }
-        const { sessions, channels, pool } = await service.status();
-        expect(sessions).to.deep.include({ open: 0, opened: 0, closed: {} });
-        expect(channels).to.deep.equal([]);
-        expect(pool).to.deep.include({ inUse: 0, waiting: 0 });
-        expect(await rig.server.callsOf("subscribe")).to.equal(0);
-      });
-    }
-
-    /** An app with one live stream, and the session of that stream. */
-    async function openOne() {
-      const opened: PubSubSession[] = [];
-      const app = await rig.start({ subscriptions }, { onOpen: (session) => void opened.push(session) });
-      const client = await app.openLive("a");
-      const session = await eventually(() => {
-        expect(opened).to.have.length(1);
-        return opened[0]!;
-      });
-      return { service: app.service, client, session };
-    }
-
-    it("is not affected if publish() or send() rejects data without a JSON form", async () => {
-      const { service, client, session } = await openOne();
-      const calls = await rig.server.callsOf("publish");
-      const both = [service.publish("a", { data: thrower }), service.publish("a", { data: "fine" })] as const;
-      expectFault(await faultOf(both[0]), "UNSERIALIZABLE");
-      await both[1];
-      expect(() => session.send({ data: thrower }))
-        .to.throw()
-        .with.property("code", "UNSERIALIZABLE");
-      await client.next(({ data }) => data === "fine");
-      expect(client.events).to.have.length(2);
-      expect(await rig.server.callsOf("publish")).to.equal(calls + 1);
-    });
-
-    it("gets events that are sent before close() in the same tick, and no later ones", async () => {
-      const { service, client, session } = await openOne();
-      session.send({ data: "before" });
-      const closed = session.close();
-      session.send({ data: "after" });
-      // Redis keeps the subscription for some time, so this event reaches a closing session.
-      await service.publish("a", { data: "late" });
-      await closed;
-      session.send({ data: "after all" });
-      await client.ended;
-      expect(client.events.slice(1).map(({ data }) => data)).to.deep.equal(["before", '{"reason":"app"}']);
-      expect(session.statistics.messagesSent).to.equal(1);
     });
 
     it("drops events without an error in the tick in which its client disconnects", async () => {

@@ -1,22 +1,12 @@
 import { expect } from "chai";
 
-import type { PubSubSession, RedisSseOptions } from "../../lib/index.js";
-import { eventually, repeat, settle } from "../support/eventually.js";
+import type { RedisSseOptions } from "../../lib/index.js";
+import { eventually } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
-import type { FakeSink } from "../support/fake-sink.js";
-import { expectFault, faultOf } from "../support/service.js";
 import type { SseClient } from "../support/sse-client.js";
 import type { StreamApp } from "../support/stream-app.js";
-import { connectedOf, dataOf, gapsOf, lastIdOf } from "../support/stream-harness.js";
-import {
-  codeOf,
-  createUser,
-  isConnected,
-  isGap,
-  numbers,
-  openFrom,
-  typesOf,
-} from "../support/fault-steps.js";
+import { dataOf, gapsOf, lastIdOf } from "../support/stream-harness.js";
+import { codeOf, createUser, isConnected, isGap, numbers, typesOf } from "../support/fault-steps.js";
 
 async function publishAll(app: StreamApp, channel: string, texts: readonly string[]): Promise<string[]> {
   const receipts = await Promise.all(texts.map((data) => app.service.publish(channel, { data })));
@@ -27,9 +17,6 @@ const untilData = (client: SseClient, text: string, timeoutMs = 10_000): Promise
   client.next(({ data }) => data === text, timeoutMs);
 
 describeFaults("the history of channels under faults", (rig) => {
-  const resume = (app: StreamApp, channel: string, id?: string): Promise<SseClient> =>
-    openFrom(rig, app, channel, id);
-
   /** Adds an event to the history of a channel without a PUBLISH, as if a failover had lost the message. */
   async function logSilently(channel: string, offset: string, data: string): Promise<void> {
     await rig.server.admin.xadd(`sse:log:{${channel}}`, offset, "e", "", "d", data);
@@ -59,164 +46,6 @@ describeFaults("the history of channels under faults", (rig) => {
     };
   }
 
-  it("sends all events once, without a gap event, if the subscriber is killed repeatedly under load", async () => {
-    const app = await rig.start();
-    const clients = await Promise.all(Array.from({ length: 5 }, () => app.openLive("a")));
-    const sent = numbers(400);
-    let next = 0;
-    const publishing = repeat(async () => {
-      await (next < sent.length ? app.service.publish("a", { data: sent[next++] }) : settle());
-    });
-    for (let kills = 0; kills < 6; kills++) {
-      const at = next;
-      await eventually(() => expect(next).to.be.greaterThan(Math.min(399, at + 40)));
-      await rig.server.killSubscribers();
-    }
-    for (const client of clients) {
-      await untilData(client, "399");
-      expect(dataOf(client)).to.deep.equal(sent);
-      expect(gapsOf(client)).to.deep.equal([]);
-    }
-    await publishing.stop();
-  });
-
-  it("reads each page once for 1,000 streams that miss the same events, and for 1,000 that resume", async () => {
-    const app = await rig.start();
-    const [first] = await publishAll(app, "a", ["first"]);
-    const missed = numbers(600);
-    const openAll = (lastEventId?: string): Promise<{ session: PubSubSession; sink: FakeSink }[]> =>
-      Promise.all(
-        Array.from({ length: 1_000 }, async () => {
-          const sink = rig.sink();
-          return { session: await app.service.open({ lastEventId }, sink, "a"), sink };
-        }),
-      );
-    /** Expects all 600 events, which are three pages, with fewer than `reads` reads. */
-    const expectAll = async (streams: Awaited<ReturnType<typeof openAll>>, reads: number): Promise<void> => {
-      await eventually(() => {
-        for (const { sink } of streams) expect(sink.text).to.include("data: 599\n");
-      }, 15_000);
-      for (const { sink } of streams) {
-        expect(sink.events.slice(1).map(({ data }) => data)).to.deep.equal(missed);
-      }
-      expect((await rig.server.callsOf("xrange")) / stepsOf(256), "reads").to.be.lessThan(reads);
-    };
-    const live = await openAll();
-    await rig.server.admin.config("RESETSTAT");
-    // The connection is down while these events are published, so no stream receives them live.
-    await rig.server.killSubscribers();
-    await publishAll(app, "a", missed);
-    await expectAll(live, 6);
-    await rig.server.admin.config("RESETSTAT");
-    await expectAll(await openAll(first), 4);
-  });
-
-  it("sends 10 MB of history to a slow client completely, within the buffer limit", async () => {
-    const limits = { maxBufferedBytes: 512 * 1024 };
-    const app = await rig.start({ limits, history: { maxLength: 2_000 } });
-    const payload = "x".repeat(50_000);
-    const [first] = await publishAll(app, "a", ["first"]);
-    for (let batch = 0; batch < 10; batch++) {
-      const texts = numbers(20, batch * 20).map((number) => `${number} ${payload}`);
-      await publishAll(app, "a", texts);
-    }
-    const sink = rig.sink();
-    sink.takes = false;
-    const session = await app.service.open({ lastEventId: first }, sink, "a");
-    let held = 0;
-    let taken = 0;
-    let last = "";
-    while (!sink.text.slice(-2 * payload.length).includes("data: 199 ")) {
-      const before = sink.text.length;
-      sink.step();
-      // One write per step: the session never writes ahead of the client.
-      await eventually(() => expect(sink.text.length).to.be.greaterThan(before));
-      expect(sink.text.length - before).to.be.lessThan(4 * payload.length);
-      held = Math.max(held, session.statistics.bufferedBytes);
-      // Live events wait in the history too.
-      if (taken++ % 50 === 0) await publishAll(app, "a", [(last = `live ${taken}`)]);
-    }
-    sink.drain();
-    await eventually(() => expect(sink.text).to.include(`data: ${last}\n`));
-    const seen = sink.events.slice(1).map(({ data }) => data.split(" ")[0]);
-    expect(seen.filter((number) => number !== "live")).to.deep.equal(numbers(200));
-    expect(typesOf(sink)).to.not.include("gap");
-    expect(held).to.be.lessThan(limits.maxBufferedBytes);
-  });
-
-  it("stops a replay within a page if the client leaves", async () => {
-    const app = await rig.start();
-    const [first] = await publishAll(app, "a", numbers(1_000));
-    const sink = rig.sink();
-    sink.takes = false;
-    const session = await app.service.open({ lastEventId: first }, sink, "a");
-    sink.step();
-    await eventually(() => expect(sink.text).to.include("data: 1\n"));
-    await rig.server.admin.config("RESETSTAT");
-    sink.leave();
-    await session.closed;
-    const { length } = sink.text;
-    await publishAll(app, "a", ["after"]);
-    expect(sink.text.length).to.equal(length);
-    expect(await rig.server.callsOf("xrange")).to.equal(0);
-  });
-
-  it("sends a gap event, then the kept events, if more is published during an outage than the history holds", async () => {
-    const { app, whileCutOff } = await startBehindProxy({ history: { maxLength: 10 } });
-    const other = await rig.start({ history: { maxLength: 10 } });
-    const client = await app.openLive("a");
-    await whileCutOff(() => publishAll(other, "a", numbers(25)));
-    await untilData(client, "24");
-    expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "trimmed" }]);
-    expect(typesOf(client).slice(0, 2)).to.deep.equal(["connected", "gap"]);
-    expect(dataOf(client)).to.deep.equal(numbers(10, 15));
-  });
-
-  for (const [what, maxReplayEvents, data] of [
-    ["sends the last event and ends the stream if a channel completes during an outage", 1_000, ["done"]],
-    [
-      "sends a gap event and ends the stream if a channel completes during an outage, after too many events",
-      5,
-      [],
-    ],
-  ] as const) {
-    it(what, async () => {
-      const { app, whileCutOff } = await startBehindProxy({ limits: { maxReplayEvents } });
-      const other = await rig.start();
-      const client = await app.openLive("a");
-      await whileCutOff(async () => {
-        if (data.length === 0) await publishAll(other, "a", numbers(10));
-        await other.service.complete("a", { data: "done" });
-      });
-      await client.ended;
-      expect(dataOf(client)).to.deep.equal(data);
-      expect(gapsOf(client).map(({ reason }) => reason)).to.deep.equal(data.length === 0 ? ["limit"] : []);
-      expect(typesOf(client).at(-1)).to.equal("closing");
-    });
-  }
-
-  it("sends a gap event after FLUSHALL, with the next event or at the next check, and then new events", async () => {
-    const app = await rig.start({ history: { checkMs: 500 } });
-    const [busy, quiet] = await Promise.all([app.openLive("busy"), app.openLive("quiet")]);
-    for (const channel of ["busy", "quiet"]) await publishAll(app, channel, ["1"]);
-    await untilData(quiet, "1");
-    await rig.server.admin.flushall();
-    await publishAll(app, "busy", ["2", "3"]);
-    await untilData(busy, "3");
-    expect(typesOf(busy)).to.deep.equal(["connected", "message", "gap", "message", "message"]);
-    expect(dataOf(busy)).to.deep.equal(["1", "2", "3"]);
-    expect(gapsOf(busy)).to.deep.equal([{ channels: ["busy"], reason: "epoch" }]);
-    // Nothing is published on this channel. The next check finds the loss.
-    await quiet.next(isGap);
-    expect(gapsOf(quiet)).to.deep.equal([{ channels: ["quiet"], reason: "epoch" }]);
-    const id = lastIdOf(quiet);
-    await publishAll(app, "quiet", ["2"]);
-    await untilData(quiet, "2");
-    const again = await resume(app, "quiet", id);
-    await untilData(again, "2");
-    expect(connectedOf(again).recovered).to.equal(true);
-  });
-
   for (const subscriptions of ["shared", "dedicated"] as const) {
     it(`${subscriptions}: sends a gap event, then new events, if a failover resets a history`, async () => {
       const app = await rig.start({ subscriptions, history: { checkMs: 800 } });
@@ -241,7 +70,7 @@ describeFaults("the history of channels under faults", (rig) => {
     await publishAll(app, "a", numbers(5));
     await untilData(live, "4");
     await goBack("a");
-    await (await resume(app, "a")).next(isConnected);
+    await (await app.open("a")).next(isConnected);
     const before = (await app.service.status({ drift: false })).history.reads;
     for (let turn = 0; turn < 50; turn++) await rig.server.admin.ping();
     expect((await app.service.status({ drift: false })).history.reads - before).to.be.lessThan(10);
@@ -285,9 +114,9 @@ describeFaults("the history of channels under faults", (rig) => {
         const app = await rig.start();
         const id = await loseThree(app, () => Promise.resolve());
         await publishAll(app, "a", numbers(count));
-        const client = await resume(app, "a", id);
+        const client = await app.open("a", id);
         await expectGapAnd(client, app, numbers(count).slice(3));
-        const again = await resume(app, "a", lastIdOf(client));
+        const again = await app.open("a", lastIdOf(client));
         await publishAll(app, "a", ["later"]);
         await untilData(again, "later");
         expect(gapsOf(again), "told once").to.deep.equal([]);
@@ -306,7 +135,7 @@ describeFaults("the history of channels under faults", (rig) => {
         await loseThree(app, async () => {
           await untilData(client, "lost 4");
           if (!isReadByAnother) return;
-          const other = await resume(app, "a", client.events.find(({ data }) => data === "1")!.id);
+          const other = await app.open("a", client.events.find(({ data }) => data === "1")!.id);
           await untilData(other, "lost 4");
           other.destroy();
         });
@@ -356,13 +185,13 @@ describeFaults("the history of channels under faults", (rig) => {
       await publishAll(app, "a", ["tells"]);
       await publishAll(app, "a", ["later"]);
       const late = await app.openLive("a");
-      for (const client of [live, await resume(other, "a", first), await resume(other, "a", third)]) {
+      for (const client of [live, await other.open("a", first), await other.open("a", third)]) {
         await untilData(client, "later");
         const events = client.events.slice(1).map(({ event, data }) => (event === "gap" ? event : data));
         expect(events.slice(-4)).to.deep.equal(["by another publisher", "gap", "tells", "later"]);
         expect(gapsOf(client)).to.deep.equal(gap);
       }
-      const again = await resume(app, "a", lastIdOf(live));
+      const again = await app.open("a", lastIdOf(live));
       await publishAll(app, "a", ["last"]);
       for (const client of [late, again]) {
         await untilData(client, "last");
@@ -382,22 +211,6 @@ describeFaults("the history of channels under faults", (rig) => {
       await untilData(client, "2");
       expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "epoch" }]);
     });
-
-    it("end a writer with STREAM_LOST, and its streams with a gap event and BROKEN", async () => {
-      const app = await rig.start();
-      const writer = await app.service.writer("a");
-      const client = await app.openLive("a");
-      await writer.write("0");
-      await untilData(client, "0");
-      const restore = await remember();
-      await writer.write("lost");
-      await untilData(client, "lost");
-      await restore();
-      await writer.write("1");
-      expectFault(await faultOf(writer.end()), "STREAM_LOST");
-      await client.ended;
-      expect(typesOf(client).slice(1)).to.deep.equal(["message", "message", "gap", "error", "closing"]);
-    });
   });
 
   it("sends an event whose message was lost to an open stream, even if another stream reads it first", async () => {
@@ -406,8 +219,8 @@ describeFaults("the history of channels under faults", (rig) => {
     const [id] = await publishAll(app, "a", ["0"]);
     await untilData(client, "0");
     await logSilently("a", "2", "unheard");
-    const other = await resume(app, "a");
-    const again = await resume(app, "a", id);
+    const other = await app.open("a");
+    const again = await app.open("a", id);
     for (const each of [other, client, again]) {
       await untilData(each, "unheard");
       expect(gapsOf(each)).to.deep.equal([]);
@@ -416,35 +229,6 @@ describeFaults("the history of channels under faults", (rig) => {
     await publishAll(app, "a", ["3"]);
     await untilData(client, "3");
     expect(dataOf(client), "before anything newer").to.deep.equal(["0", "unheard", "unheard too", "3"]);
-  });
-
-  it("ignores a forged position after the newest event, and sends no gap event to a new stream", async () => {
-    const app = await rig.start();
-    await publishAll(app, "a", ["0"]);
-    const [epoch, stamp] = await rig.server.admin.hmget("sse:pos:{a}", "e", "s");
-    const client = await app.openLive("a");
-    await rig.server.admin.publish("a", `\u001esse1\n${epoch} 2-1234567${stamp}\n\nmade up`);
-    const later = await app.openLive("a");
-    await publishAll(app, "a", ["1"]);
-    for (const each of [client, later]) {
-      await untilData(each, "1");
-      expect(gapsOf(each)).to.deep.equal([]);
-    }
-  });
-
-  it("misses no event if the event loop blocks for seconds while Redis closes the subscriber connection", async () => {
-    const app = await rig.start();
-    const client = await app.openLive("a");
-    await publishAll(app, "a", ["0"]);
-    await rig.server.admin.config("SET", "client-output-buffer-limit", "pubsub 256kb 128kb 1");
-    const other = await rig.start();
-    const sent = numbers(300, 1);
-    for (const data of sent) void other.service.publish("a", { data: `${data} ${"x".repeat(5_000)}` });
-    const until = performance.now() + 3_000;
-    while (performance.now() < until);
-    await client.next(({ data }) => data.startsWith("300 "), 15_000);
-    expect(dataOf(client).map((data) => data.split(" ")[0])).to.deep.equal(["0", ...sent]);
-    expect(gapsOf(client)).to.deep.equal([]);
   });
 
   it("refuses a stream with REDIS_REFUSED if a Redis ACL rule denies reading the history", async () => {
@@ -484,6 +268,59 @@ describeFaults("the history of channels under faults", (rig) => {
     }
   });
 
+  it("sends a gap event and the end if too many events and the end were published during an outage", async () => {
+    const { app, whileCutOff } = await startBehindProxy({ limits: { maxReplayEvents: 5 } });
+    const other = await rig.start();
+    const client = await app.openLive("a");
+    await whileCutOff(async () => {
+      await publishAll(other, "a", numbers(10));
+      await other.service.complete("a", { data: "done" });
+    });
+    await client.ended;
+    expect(typesOf(client)).to.deep.equal(["connected", "gap", "closing"]);
+    expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "limit" }]);
+  });
+
+  it("stops a replay within a page if the client leaves", async () => {
+    const app = await rig.start();
+    const [first] = await publishAll(app, "a", numbers(1_000));
+    const sink = rig.sink();
+    sink.takes = false;
+    const session = await app.service.open({ lastEventId: first }, sink, "a");
+    sink.step();
+    await eventually(() => expect(sink.text).to.include("data: 1\n"));
+    await rig.server.admin.config("RESETSTAT");
+    sink.leave();
+    await session.closed;
+    const { length } = sink.text;
+    await publishAll(app, "a", ["after"]);
+    expect(sink.text.length).to.equal(length);
+    expect(await rig.server.callsOf("xrange")).to.equal(0);
+  });
+
+  it("ignores a forged position after the newest event, and sends no gap event to a new stream", async () => {
+    const app = await rig.start();
+    await publishAll(app, "a", ["0"]);
+    const [epoch, stamp] = await rig.server.admin.hmget("sse:pos:{a}", "e", "s");
+    const client = await app.openLive("a");
+    await rig.server.admin.publish("a", `\u001esse1\n${epoch} 2-1234567${stamp}\n\nmade up`);
+    const later = await app.openLive("a");
+    await publishAll(app, "a", ["1"]);
+    for (const each of [client, later]) {
+      await untilData(each, "1");
+      expect(gapsOf(each)).to.deep.equal([]);
+    }
+  });
+
+  it("replays at most maxReplayEvents events from `earliest`, after a gap event", async () => {
+    const app = await rig.start({ limits: { maxReplayEvents: 5 } }, { from: "earliest" });
+    await publishAll(app, "a", numbers(8));
+    const client = await app.open("a");
+    await untilData(client, "7");
+    expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "limit" }]);
+    expect(dataOf(client)).to.deep.equal(numbers(5, 3));
+  });
+
   it("closes without waiting for writer leases if Redis is unavailable", async () => {
     const { app, whileCutOff } = await startBehindProxy({ limits: { closeTimeoutMs: 300 } });
     const out = await app.service.writer("a");
@@ -498,40 +335,4 @@ describeFaults("the history of channels under faults", (rig) => {
     });
     expect(out.closed).to.equal(true);
   });
-
-  it("replays a long history from `earliest` in pages, up to the limit and after a gap event, for 50 clients", async () => {
-    const app = await rig.start(
-      { history: { maxLength: 100_000 }, limits: { maxReplayEvents: 500 } },
-      { from: "earliest" },
-    );
-    const fill = `for offset = 1, 100000 do redis.call('XADD', KEYS[1], offset, 'e', '', 'd', offset) end
-      redis.call('HSET', KEYS[2], 'e', '0a0b0c0d', 'o', '100000')`;
-    await rig.server.admin.eval(fill, 2, "sse:log:{a}", "sse:pos:{a}");
-    await rig.server.admin.config("RESETSTAT");
-    const clients = await Promise.all(Array.from({ length: 50 }, () => resume(app, "a")));
-    for (const client of clients) {
-      await untilData(client, "100000");
-      expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "limit" }]);
-      expect(dataOf(client)).to.deep.equal(numbers(500, 99_501));
-    }
-    // Two pages, and one read to find the start of the history.
-    expect((await rig.server.callsOf("xrange")) / stepsOf(256), "reads").to.be.lessThan(6);
-  });
-
-  it("treats a Last-Event-ID of 12 KB as malformed, without a call to Redis", async () => {
-    const app = await rig.start();
-    await app.openLive("a");
-    await rig.server.admin.config("RESETSTAT");
-    const client = await resume(app, "a", `1.${"A".repeat(12_000)}`);
-    await client.next(isGap);
-    expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "malformed" }]);
-    expect(await rig.server.callsOf("evalsha")).to.equal(0);
-  });
 });
-
-/** The number of XRANGE calls for a page of small events. The steps are 2, 4, 8, ... and at most 64. */
-function stepsOf(events: number): number {
-  let steps = 0;
-  for (let rest = events, step = 2; rest > 0; rest -= step, step = Math.min(64, 2 * step)) steps++;
-  return steps;
-}

@@ -7,7 +7,6 @@ import { describeFaults } from "../support/fault-rig.js";
 import { getRequest, openWire, type WireClient } from "../support/wire-client.js";
 import { openStream } from "../support/sse-client.js";
 import type { StreamApp } from "../support/stream-app.js";
-import { TcpProxy } from "../support/tcp-proxy.js";
 import { isConnected, isGap, typesOf } from "../support/fault-steps.js";
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
@@ -64,58 +63,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       await client.next(({ data }) => data === "after the close");
       client.destroy();
       await untilGone(app, 0);
-    });
-
-    it("survives a proxy that cuts idle connections, thanks to heartbeats", async () => {
-      const idleMs = 300;
-      const apps = [
-        await rig.start({ subscriptions, heartbeatMs: 60_000 }),
-        await rig.start({ subscriptions, heartbeatMs: 50 }),
-      ] as const;
-      const [cut, kept] = await Promise.all(
-        apps.map(async ({ app }) => {
-          const proxy = await TcpProxy.start(Number(new URL(app.url).port));
-          rig.undo(() => proxy.close());
-          proxy.cutIdle(idleMs);
-          const client = await openStream(`http://127.0.0.1:${proxy.port}/stream?channel=quiet`);
-          rig.undo(() => client.destroy());
-          await client.next(isConnected);
-          return client;
-        }),
-      );
-      const startedAt = performance.now();
-      await cut!.ended;
-      // Only heartbeats are sent, for three times the idle timeout of the proxy.
-      await eventually(() => expect(performance.now() - startedAt).to.be.greaterThan(3 * idleMs));
-      expect(kept!.events).to.have.length(1);
-      await rig.server.admin.publish("quiet", "still here");
-      await kept!.next(({ data }) => data === "still here");
-      await untilGone(apps[0], 0);
-    });
-
-    it("sends events published during SUBSCRIBE after `connected`, in order and without a hole", async () => {
-      const { open } = await rig.start({ subscriptions });
-      let published = 0;
-      const over = new AbortController();
-      const loop = (async () => {
-        while (!over.signal.aborted) await rig.server.admin.publish("busy", String(published++));
-      })();
-      try {
-        await eventually(() => expect(published).to.be.greaterThan(10));
-        const streams = await Promise.all(Array.from({ length: 20 }, () => open("busy")));
-        await eventually(() => {
-          for (const { events } of streams) expect(events.length).to.be.greaterThan(100);
-        }, 15_000);
-        for (const { events } of streams) {
-          const [first, ...rest] = events;
-          expect(first).to.have.property("event", "connected");
-          const heard = rest.map(({ data }) => Number(data));
-          expect(heard).to.deep.equal(heard.map((_, index) => heard[0]! + index));
-        }
-      } finally {
-        over.abort();
-        await loop;
-      }
     });
 
     it("reports a lost connection over RESP2, and later streams get events", async () => {

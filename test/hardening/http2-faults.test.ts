@@ -1,9 +1,8 @@
 import { once } from "node:events";
-import type { IncomingHttpHeaders } from "node:http2";
 
 import { expect } from "chai";
 
-import { createRedisSse, type RedisSse } from "../../lib/index.js";
+import type { RedisSse } from "../../lib/index.js";
 import { sseStream } from "../../middleware/express.js";
 import { deferred, eventually, settle } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
@@ -17,7 +16,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
     let answer = deferred<string>();
 
     beforeEach(async () => {
-      service = rig.adopt(createRedisSse({ redis: rig.server.url, subscriptions }));
+      service = rig.connect({ subscriptions });
       reached = deferred();
       answer = deferred<string>();
       app = await startHttp2App((router) => {
@@ -82,20 +81,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect(await rig.server.callsOf("subscribe")).to.equal(before);
       await rig.server.admin.publish("a", "still here");
       await untilReceived(streams[0]!, "still here");
-    });
-
-    it("answer HEAD as over HTTP/1, and open no session", async () => {
-      const session = app.connect();
-      for (const [path, status, type] of [
-        ["/stream?channel=a", 200, "text/event-stream; charset=utf-8"],
-        ["/stream", 403, "application/json; charset=utf-8"],
-      ] as const) {
-        const request = session.request({ ":path": path, ":method": "HEAD" }).resume();
-        const [headers] = (await once(request, "response")) as [IncomingHttpHeaders];
-        expect(headers).to.include({ ":status": status, "content-type": type });
-      }
-      expect((await service.status()).sessions.opened).to.equal(0);
-      expect(await rig.server.callsOf("subscribe")).to.equal(0);
     });
 
     it("end with the reason if the app drains the service", async () => {

@@ -77,26 +77,4 @@ describe("200 dedicated streams on a Redis with maxclients 60", () => {
     expect((await server.connections()).filter((name) => name === "redis-sse:lease")).to.have.length(1);
     expect(await server.rejectedConnections()).to.equal(rejected);
   });
-
-  it("refuses a stream at the pool's own limit, and serves the next one when a connection is free", async () => {
-    const small = await startStreamApp({
-      redis: server.url,
-      subscriptions: "dedicated",
-      pool: { maxConnections: 2, acquireTimeoutMs: 150 },
-    });
-    try {
-      const [first] = await Promise.all([small.openLive("a"), small.openLive("a")]);
-      const third = await small.open("a");
-      await third.ended;
-      expect(codeOf(third)).to.equal("POOL_EXHAUSTED");
-      const waiting = small.open("a");
-      await eventually(() => expect(small.service.pool.statistics.waiting).to.equal(1));
-      first.destroy();
-      const fourth = await waiting;
-      await fourth.next(isConnected);
-      expect(small.service.pool.statistics).to.deep.include({ inUse: 2, waiting: 0 });
-    } finally {
-      await small.close();
-    }
-  });
 });

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { createRedisSse, type RedisSse } from "../../lib/index.js";
+import type { RedisSse } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { expectEveryNumber, publishNumbers } from "../support/sequence.js";
@@ -14,7 +14,7 @@ describeFaults("a service over a faulty connection to Redis", (rig) => {
 
     describe(`shared, ${kept ? "with" : "without"} history`, () => {
       /** A service of another process with a direct connection to Redis. */
-      const startPublisher = (): RedisSse => rig.adopt(createRedisSse({ redis: rig.server.url, history }));
+      const startPublisher = (): RedisSse => rig.connect({ history });
 
       async function start(): Promise<{ app: Awaited<ReturnType<typeof rig.start>>; client: SseClient }> {
         const app = await rig.start({ redis: (await rig.proxy()).url, heartbeatMs: 200, history });
@@ -86,31 +86,6 @@ describeFaults("a service over a faulty connection to Redis", (rig) => {
         if (kept) expectEveryNumber(client.events, 4);
         else expect(typesOf(client)).to.deep.equal(["connected", "gap", "message", "message"]);
       });
-
-      it("reconnects once per purpose for all streams, with growing pauses", async () => {
-        const proxy = await rig.proxy();
-        const app = await rig.start({ redis: proxy.url, history });
-        const rooms = Array.from({ length: 50 }, (_, index) => `room:${index}`);
-        const clients = await Promise.all(rooms.map((room) => app.openLive(room)));
-        const publisher = startPublisher();
-        // Histories are read over a separate connection.
-        const connections = kept ? 2 : 1;
-        const before = proxy.accepted;
-        proxy.refuse(true);
-        proxy.cut();
-        await Promise.all(rooms.map((room) => publishNumbers(publisher, room, 0, 2)));
-        await eventually(() => expect(proxy.accepted).to.be.greaterThan(before + 4 * connections), 20_000);
-        const startedAt = Date.now();
-        const tried = proxy.accepted;
-        await eventually(() => expect(proxy.accepted).to.be.greaterThan(tried + 2 * connections), 20_000);
-        // Three more attempts of one connection, with longer pauses.
-        expect(Date.now() - startedAt).to.be.greaterThan(500);
-        proxy.refuse(false);
-        for (const client of clients) {
-          await client.next(kept ? ({ data }) => data === "1" : isGap, 10_000);
-          if (kept) expectEveryNumber(client.events, 2);
-        }
-      });
     });
   }
 
@@ -118,7 +93,7 @@ describeFaults("a service over a faulty connection to Redis", (rig) => {
     const proxy = await rig.proxy();
     const app = await rig.start({ redis: proxy.url });
     const [both, ours] = await Promise.all([app.openLive("both"), app.openLive("ours")]);
-    const publisher = rig.adopt(createRedisSse({ redis: rig.server.url }));
+    const publisher = rig.connect();
     await rig.server.admin.publish("both", "of another program");
     await both.next(({ data }) => data === "of another program");
     proxy.cut();

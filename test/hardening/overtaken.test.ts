@@ -1,16 +1,14 @@
 import { expect } from "chai";
 
-import { createRedisSse } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { dataOf, gapsOf } from "../support/stream-harness.js";
-import { openFrom } from "../support/fault-steps.js";
 
 describeFaults("events that overtake each other", (rig) => {
   it("keep the order of their publisher even if Redis has lost the script", async () => {
     const proxy = await rig.proxy();
-    const one = rig.adopt(createRedisSse({ redis: proxy.url }));
-    const another = rig.adopt(createRedisSse({ redis: rig.server.url }));
+    const one = rig.connect({ redis: proxy.url });
+    const another = rig.connect();
     await one.publish("a", { data: 1 });
     await rig.server.admin.script("FLUSH");
     proxy.keepRepliesAt("evalsha");
@@ -30,8 +28,8 @@ describeFaults("events that overtake each other", (rig) => {
   it("cause no gap event if they arrive live during a replay and the history then drops them", async () => {
     const proxy = await rig.proxy();
     const history = { channels: { a: { maxLength: 2 } } };
-    const { app, openLive } = await rig.start({ redis: proxy.url, history });
-    const publisher = rig.adopt(createRedisSse({ redis: rig.server.url, history }));
+    const { open, openLive } = await rig.start({ redis: proxy.url, history });
+    const publisher = rig.connect({ history });
     const before = await openLive("a");
     const other = await openLive("b");
     await publisher.publish("a", { data: 1 });
@@ -40,7 +38,7 @@ describeFaults("events that overtake each other", (rig) => {
     await eventually(async () => expect(await rig.server.receiversOf("a")).to.equal(0));
 
     proxy.holdAt("evalsha");
-    const opening = openFrom(rig, { app }, "a", id);
+    const opening = open("a", id);
     await eventually(() => expect(proxy.heldAt).to.equal(1));
     for (const data of [2, 3, 4, 5]) await publisher.publish("a", { data });
     // Follows the others on the same connection.

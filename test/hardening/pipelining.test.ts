@@ -3,7 +3,7 @@ import { Agent, get, type IncomingMessage } from "node:http";
 
 import { expect } from "chai";
 
-import { createRedisSse, type RedisSse } from "../../lib/index.js";
+import type { RedisSse } from "../../lib/index.js";
 import { sseStream } from "../../middleware/express.js";
 import { eventually, settle } from "../support/eventually.js";
 import { describeFaults, type FaultRig } from "../support/fault-rig.js";
@@ -30,7 +30,7 @@ interface Pipelining {
 
 /** `/stream`, `/waiting` after an asynchronous middleware, `/refused`, and `/other`, which answers at once. */
 async function start(rig: FaultRig): Promise<Pipelining> {
-  const service = rig.adopt(createRedisSse({ redis: rig.server.url }));
+  const service = rig.connect();
   let others = 0;
   const app = await startApp((router) => {
     const stream = sseStream(() => "a", { service });

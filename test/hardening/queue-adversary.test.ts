@@ -1,11 +1,7 @@
 import { expect } from "chai";
 import { stub } from "sinon";
 
-import type { QueueOptions } from "../../lib/index.js";
-import { EnqueueBatcher } from "../../lib/queue/enqueue-batcher.js";
-import { QueueStore } from "../../lib/queue/queue-store.js";
 import { deferred, eventually } from "../support/eventually.js";
-import { listen } from "../support/service.js";
 import { describeQueueFaults, enqueueAll, failAll, until } from "../support/queue-fault-rig.js";
 
 const KEYS = "sse:queue:{tasks}:";
@@ -24,40 +20,6 @@ describeQueueFaults("a queue with changes at the worst moments", (rig) => {
     await queue.deadLetters.requeue("again");
     expect(await queue.deadLetters.purgeAll()).to.equal(0);
     expect(await queue.get("again")).to.include({ payload: 2, status: "queued" });
-  });
-
-  it("fires a schedule once per time, even if its task has expired, and only if it is unchanged", async () => {
-    const queue = rig.connect().queue("times");
-    await queue.schedule("tick", { everyMs: HOUR_MS }, "kind", null);
-    const due = Date.parse((await queue.schedules())[0]!.nextAt);
-    const next = due + HOUR_MS;
-    const content = (await rig.server.admin.hget(`${KEYS}times:schedules`, "tick"))!;
-    // Fires like a worker that was suspended after it had read the schedule.
-    const enqueuer = new EnqueueBatcher(
-      new QueueStore({
-        name: "times",
-        keyPrefix: "sse:",
-        commands: () => rig.server.admin,
-        newEpoch: () => "epoch",
-        keepEvents: 100,
-        results: { maxCount: 100, maxBytes: 1e9, maxPayloadBytes: 1e6 },
-      }),
-    );
-    const fire = (at: number, as = content): ReturnType<EnqueueBatcher["fire"]> =>
-      enqueuer.fire({ name: "tick", due: at, content: as }, at + HOUR_MS, {
-        id: "task",
-        kind: "kind",
-        payload: "null",
-        extra: "",
-      });
-    expect(await fire(due)).to.include({ status: "ok" });
-    await rig.server.admin.del("sse:task:{tasks}:task");
-    expect(await fire(due), "again").to.equal(null);
-    expect(await fire(next, content.replace("kind", "other")), "as it was").to.equal(null);
-    expect(Date.parse((await queue.schedules())[0]!.nextAt)).to.equal(next);
-    await queue.unschedule("tick");
-    expect(await fire(next), "taken away").to.equal(null);
-    expect(await queue.get("task")).to.equal(null);
   });
 
   it("uses the clock of Redis for schedules, not the clock of the worker", async () => {
@@ -148,26 +110,6 @@ describeQueueFaults("a queue with changes at the worst moments", (rig) => {
     expect(await shown()).to.deep.equal(["other"]);
   });
 
-  it("stops listing finished tasks when they expire", async () => {
-    const queue = rig.connect().queue("kept");
-    await queue.enqueue("kind", 1, { id: "old" });
-    await queue.cancel("old");
-    await rig.server.admin.zadd(`${KEYS}kept:cancelled`, 1, "old");
-    expect(await queue.list("cancelled")).to.deep.equal({ tasks: [], next: null });
-  });
-
-  it("continues a listing after the last page even if the last task of that page has moved", async () => {
-    const queue = rig.connect().queue("pages");
-    const ids = Array.from({ length: 6 }, (_, index) => `p${index}`);
-    for (const [index, id] of ids.entries()) {
-      await queue.enqueue("kind", null, { id, delayMs: (index + 1) * HOUR_MS });
-    }
-    const { next } = await queue.list("delayed", { limit: 2 });
-    await rig.server.admin.zadd(`${KEYS}pages:delayed`, String(Date.now() + 100 * HOUR_MS), "p1");
-    const { tasks } = await queue.list("delayed", { cursor: next });
-    expect(tasks.map(({ id }) => id)).to.deep.equal(["p2", "p3", "p4", "p5", "p1"]);
-  });
-
   it("frees a deduplication key whose task is gone, even if another queue has reused the task id", async () => {
     const queue = rig.connect().queue("keys");
     const deduplicate = { key: "key", windowMs: HOUR_MS };
@@ -194,27 +136,5 @@ describeQueueFaults("a queue with changes at the worst moments", (rig) => {
     await eventually(async () => expect((await queue.counts()).failed).to.equal(2));
     expect(await queue.deadLetters.purge("all")).to.equal(1);
     expect(await queue.get("a")).to.include({ status: "failed" });
-  });
-
-  it("publishes each event of a task once", async () => {
-    const options: QueueOptions = { progressMs: 0, backoff: 0 };
-    const service = rig.connect();
-    const queue = service.queue("told", options);
-    const heard = await listen(service, "task_progress:told");
-    rig.undo(() => heard.stop());
-    await queue.enqueue("kind", null, { id: "told" });
-    await service.publish("other", { data: 1 });
-    queue.worker(
-      async ({ attempt, progress }) => {
-        await progress(50);
-        if (attempt === 1) throw new Error("once more");
-      },
-      { onError: () => {} },
-    );
-    await until(queue, "told");
-    await heard.sync();
-    const types = heard.messages.map((message) => (JSON.parse(message) as { type: string }).type);
-    const told = ["queued", "started", "progress", "retry", "started", "progress", "succeeded"];
-    expect(types).to.deep.equal(told);
   });
 });

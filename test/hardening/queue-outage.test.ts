@@ -1,5 +1,4 @@
 import { expect } from "chai";
-import { stub } from "sinon";
 
 import type { QueueService } from "../../lib/index.js";
 import { deferred, eventually } from "../support/eventually.js";
@@ -38,30 +37,6 @@ describeQueueFaults(
       const { totals } = await queue.counts();
       expect(totals).to.include({ succeeded: 30, lost: 0, refused: 0 });
       for (const id of ids) expect(await queue.get(id)).to.include({ attempt: 1, result: id });
-    });
-
-    it("reports the fault to onFault, or on the console once for all workers of a queue", async () => {
-      const warn = stub(console, "warn");
-      try {
-        const sse = rig.connect();
-        const queue = sse.queue("told");
-        const told: string[] = [];
-        for (let index = 0; index < 3; index++) queue.worker(() => {}, { pollMs: 50 });
-        sse.queue("told-too").worker(() => {}, { pollMs: 50, onFault: ({ code }) => told.push(code) });
-        await queue.enqueue("kind", null, { id: "before" });
-        await until(queue, "before", "succeeded", 20_000);
-        await rig.server.kill();
-        await eventually(() => expect(told).to.include("REDIS_UNAVAILABLE"), 20_000);
-        await eventually(() => expect(warn.callCount).to.be.at.least(1), 20_000);
-        expect(queue.statistics.faults).to.have.property("REDIS_UNAVAILABLE");
-        const texts = warn.getCalls().map(({ args }) => args.join(" "));
-        expect(new Set(texts).size, "each once").to.equal(texts.length);
-        await rig.server.boot();
-        await queue.enqueue("kind", null, { id: "after" });
-        await until(queue, "after", "succeeded", 20_000);
-      } finally {
-        warn.restore();
-      }
     });
 
     it("continues on a Redis that restarts empty, and holds no lost task", async () => {

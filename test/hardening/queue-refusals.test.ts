@@ -1,15 +1,12 @@
 import { expect } from "chai";
 
-import type { RedisSseError } from "../../lib/index.js";
 import { deferred, eventually } from "../support/eventually.js";
-import { QueueWorkerProcess } from "../support/queue-processes.js";
 import { faultOf } from "../support/service.js";
 import {
   describeQueueFaults,
   enqueueAll,
   everythingIn,
   failAll,
-  idsOf,
   loggedOf,
   until,
 } from "../support/queue-fault-rig.js";
@@ -80,59 +77,6 @@ describeQueueFaults("a queue on a Redis that refuses commands or has unusual set
     expect(await queue.get("long")).to.include({ attempt: 1 });
   });
 
-  for (const [what, code, message, refuse, allow] of [
-    [
-      "is a replica",
-      "REDIS_REFUSED",
-      /READONLY$/,
-      () => rig.server.admin.replicaof("127.0.0.1", 1),
-      () => rig.server.admin.replicaof("NO", "ONE"),
-    ],
-    [
-      "denies the call by an ACL rule",
-      "REDIS_REFUSED",
-      /NOPERM$/,
-      () => rig.server.admin.call("ACL", "SETUSER", "worker", "-evalsha", "-eval"),
-      () => rig.server.admin.call("ACL", "SETUSER", "worker", "+evalsha", "+eval"),
-    ],
-  ] as const) {
-    it(`reports the fault once to onFault, counts it, and recovers later if Redis ${what}`, async () => {
-      const sse = rig.connect(await loginAs("worker", "&*"));
-      const queue = sse.queue("faulty");
-      const told: RedisSseError[] = [];
-      await queue.enqueue("kind", null, { id: "before" });
-      await queue.pause();
-      queue.worker(() => {}, { pollMs: 20, onFault: (fault) => told.push(fault) });
-      await refuse();
-      rig.undo(allow);
-      const faults = async (): Promise<number> => (await sse.status()).queues[0]!.faults[code] ?? 0;
-      await eventually(async () => expect(await faults()).to.be.at.least(3));
-      expect(told.map((fault) => fault.code)).to.deep.equal([code]);
-      expect(told[0]!.message).to.match(message);
-      await allow();
-      await queue.resume();
-      await until(queue, "before");
-    });
-  }
-
-  it("reports OOM to onFault if a task reports progress while Redis is out of memory, and stores its outcome later", async () => {
-    const queue = rig.connect().queue("full-worker");
-    await queue.enqueue("kind", null, { id: "reports" });
-    await rig.server.admin.config("SET", "maxmemory", "1");
-    const told: RedisSseError[] = [];
-    const reported = deferred();
-    queue.worker(({ progress }) => (void progress(50), reported.promise), {
-      onFault(fault) {
-        told.push(fault);
-        reported.resolve();
-      },
-    });
-    await reported.promise;
-    expect(told[0]).to.include({ code: "REDIS_REFUSED", message: "Redis refused the command: OOM" });
-    await rig.server.admin.config("SET", "maxmemory", "0");
-    await until(queue, "reports");
-  });
-
   it("completes the tasks of a user without the right to publish on task channels or to wake workers", async () => {
     for (const [user, ...channels] of [["mute", "&sse:*"], ["deaf"]] as const) {
       const queue = rig.connect(await loginAs(user, ...channels)).queue(user, { backoff: 1 });
@@ -151,27 +95,6 @@ describeQueueFaults("a queue on a Redis that refuses commands or has unusual set
     }
   });
 
-  it("stores the other outcomes of a batch if Redis refuses one", async () => {
-    const queue = rig.connect(await loginAs("narrow", "&*")).queue("narrow");
-    const plain = rig.connect().queue("narrow");
-    const release = deferred();
-    rig.undo(release.resolve);
-    const worker = queue.worker(() => release.promise, { concurrency: 6 });
-    await enqueueAll(plain, ["good-1", "bad", "good-2"]);
-    await eventually(() => expect(worker.running).to.equal(3));
-    const prefixes = ["task:{tasks}:", "pos:{tasks}:task_progress:", "log:{tasks}:task_progress:"];
-    const keys = ["~sse:queue:*", "~*good*", ...prefixes.map((prefix) => `~sse:${prefix}`)];
-    await rig.server.admin.call("ACL", "SETUSER", "narrow", "resetkeys", ...keys);
-    release.resolve();
-    for (const id of ["good-1", "good-2"]) await until(plain, id);
-    expect(await plain.get("bad")).to.include({ status: "running" });
-    expect(await plain.counts()).to.include({ succeeded: 2, running: 1 });
-    await rig.server.admin.call("ACL", "SETUSER", "narrow", "~*");
-    await until(plain, "bad");
-    expect(await plain.counts()).to.include({ succeeded: 3, running: 0 });
-    expect(await plain.get("bad")).to.include({ attempt: 1 });
-  });
-
   for (const protocol of [2, 3] as const) {
     it(`works over RESP${protocol}`, async () => {
       const redis = { host: "127.0.0.1", port: rig.server.port, protocol };
@@ -188,61 +111,4 @@ describeQueueFaults("a queue on a Redis that refuses commands or has unusual set
       );
     });
   }
-
-  it("does not enqueue, cancel or read a task with the id of another queue's task", async () => {
-    const sse = rig.connect();
-    const [one, other] = [sse.queue("one"), sse.queue("other")];
-    await one.enqueue("kind", 1, { id: "same", deduplicate: "key" });
-    expect(await faultOf(other.enqueue("kind", 2, { id: "same" }))).to.include({ code: "TASK_EXISTS" });
-    expect(await other.get("same")).to.equal(null);
-    expect(await other.cancel("same")).to.equal(false);
-    expect(await one.get("same")).to.include({ payload: 1, status: "queued" });
-    // Each queue has its own deduplication keys.
-    expect(await other.enqueue("kind", 3, { deduplicate: "key" })).to.include({ payload: 3 });
-  });
-
-  it("keeps the order of extreme priorities, far dates, many due tasks and many lost tasks", async () => {
-    const queue = rig.connect().queue("order", { attempts: 5 });
-    const far = { runAt: 8.64e15 };
-    expect(await queue.enqueue("kind", null, { id: "far", ...far })).to.include({
-      runAt: new Date(far.runAt).toISOString(),
-    });
-    const ids = idsOf(450);
-    await queue.enqueueMany(
-      ids.map((id, index) => ({
-        kind: "kind",
-        payload: null,
-        options: { id, priority: (index % 3) * 100 - 100, delayMs: index % 2 === 0 ? 1 : 0 },
-      })),
-    );
-    const inOrder = [2, 1, 0].flatMap((part) => ids.filter((_, index) => index % 3 === part));
-    await queue.pause();
-    const looker = queue.worker(() => {}, { pollMs: 5 });
-    await eventually(async () => expect((await queue.counts()).queued).to.equal(450));
-    expect((await queue.list("queued", { limit: 1_000 })).tasks.map(({ id }) => id)).to.deep.equal(inOrder);
-    await looker.stop();
-    await queue.resume();
-    // One worker claims all tasks and crashes.
-    const lost = await QueueWorkerProcess.start({
-      url: rig.server.url,
-      queue: "order",
-      workMs: 600_000,
-      leaseMs: 60_000,
-      concurrency: 1_000,
-    });
-    rig.undo(() => lost.kill());
-    await eventually(async () => expect((await queue.counts()).running).to.equal(450), 10_000);
-    await lost.kill();
-    await queue.pause();
-    const leases = ids.flatMap((id) => [1, id]);
-    await rig.server.admin.zadd("sse:queue:{tasks}:order:leases", ...leases);
-    const begun: string[] = [];
-    queue.worker(({ task }) => void begun.push(task.id), { pollMs: 5 });
-    await eventually(async () => expect((await queue.counts()).queued).to.equal(450));
-    await queue.resume();
-    await eventually(() => expect(begun).to.have.length(450), 15_000);
-    expect(begun).to.deep.equal(inOrder);
-    expect((await queue.counts()).totals).to.include({ lost: 450, succeeded: 450 });
-    expect(await queue.get("far")).to.include({ status: "delayed" });
-  });
 });

@@ -2,7 +2,7 @@ import { expect } from "chai";
 import { Redis } from "ioredis";
 import { restore, stub } from "sinon";
 
-import { createRedisSse, type Lease, type RedisSse, type RedisSseOptions } from "../../lib/index.js";
+import type { Lease, RedisSse, RedisSseOptions } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { describeFaults } from "../support/fault-rig.js";
@@ -20,14 +20,12 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
   describeFaults(`a session under races, ${subscriptions}`, (rig) => {
     afterEach(restore);
 
-    function create(redis = rig.server.url, options: RedisSseOptions = {}): RedisSse {
-      return rig.adopt(createRedisSse({ redis, subscriptions, ...options }));
-    }
+    const create = (options: RedisSseOptions = {}): RedisSse => rig.connect({ subscriptions, ...options });
 
     const MOMENTS = ["before it was live", "after"];
 
     it("closes with client-gone and holds nothing if the client leaves in the tick of the acknowledgement", async () => {
-      await expectLeft(create(rig.server.url, { history: false }), role, "subscribe", MOMENTS);
+      await expectLeft(create({ history: false }), role, "subscribe", MOMENTS);
       // With history, the session then reads its position.
       await expectLeft(create(), role, "subscribe", MOMENTS.slice(0, 1));
     });
@@ -68,7 +66,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
     }
 
     it("ends once if Redis refuses its channel in the tick in which the client leaves", async () => {
-      const service = create(await createUser(rig));
+      const service = create({ redis: await createUser(rig) });
       const reasons: (string | null)[] = [];
       for (let turns = -1; turns < MICROTASKS; turns++) {
         const sink = rig.sink();
@@ -128,14 +126,11 @@ describeFaults("a leased connection under races", (rig) => {
   const TIMEOUT_MS = 1_000;
 
   function create(clock: FakeClock, maxConnections = 1): RedisSse {
-    return rig.adopt(
-      createRedisSse({
-        redis: rig.server.url,
-        subscriptions: "dedicated",
-        pool: { maxConnections, acquireTimeoutMs: TIMEOUT_MS },
-        clock,
-      }),
-    );
+    return rig.connect({
+      subscriptions: "dedicated",
+      pool: { maxConnections, acquireTimeoutMs: TIMEOUT_MS },
+      clock,
+    });
   }
 
   it("is leased or refused, but never both, if it connects in the tick of its deadline", async () => {
@@ -188,50 +183,6 @@ describeFaults("a leased connection under races", (rig) => {
     }
     expect([...asked], "whether SUBSCRIBE was sent before").to.deep.equal([false, true]);
   });
-
-  for (const first of ["the place comes free", "the wait is over"] as const) {
-    it(`has one outcome for a waiting caller if ${first} first in the same tick`, async () => {
-      const clock = new FakeClock();
-      const service = create(clock);
-      const holder = await service.pool.lease({ holder: "first" });
-      const waiting = service.pool.lease({ holder: "second" }).catch((error: unknown) => error as Error);
-      expect(service.pool.statistics).to.deep.include({ inUse: 1, waiting: 1 });
-      const [free, over] = [(): void => holder.release(), (): void => clock.advance(TIMEOUT_MS)];
-      for (const step of first === "the place comes free" ? [free, over] : [over, free]) step();
-      const outcome = await waiting;
-      if (outcome instanceof Error) {
-        expect(first).to.equal("the wait is over");
-        expect(outcome).to.have.property("code", "POOL_EXHAUSTED");
-      } else {
-        expect(first).to.equal("the place comes free");
-        expect(service.pool.statistics).to.deep.include({ inUse: 1, waiting: 0, available: 0 });
-        outcome.release();
-      }
-      expect(service.pool.statistics).to.deep.include({ inUse: 0, waiting: 0, available: 1 });
-      const next = await service.pool.lease({ holder: "third" });
-      expect(service.pool.statistics.inUse).to.equal(1);
-      next.release();
-      expect(clock.pending).to.equal(0);
-    });
-  }
-
-  for (const first of ["the place comes free", "the client leaves"] as const) {
-    it(`passes to the next client if a waiting client leaves in the tick of the release, and ${first} first`, async () => {
-      const service = create(new FakeClock());
-      const holder = await service.pool.lease({ holder: "first" });
-      const [second, third] = [rig.sink(), rig.sink()];
-      const opening = [service.open({}, second, "a"), service.open({}, third, "a")];
-      expect(service.pool.statistics.waiting).to.equal(2);
-      const [free, leave] = [(): void => holder.release(), (): void => second.leave()];
-      for (const step of first === "the place comes free" ? [free, leave] : [leave, free]) step();
-      const [left, served] = await Promise.all(opening);
-      await left!.closed;
-      expect(left!.closeReason).to.equal("client-gone");
-      expect(served!.state).to.equal("subscribed");
-      expect(service.pool.statistics).to.deep.include({ inUse: 1, waiting: 0 });
-      expect(second.text).to.equal("");
-    });
-  }
 });
 
 /** A method of the ioredis client. "evalsha" stands for every script of the library. */

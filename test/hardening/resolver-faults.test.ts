@@ -1,14 +1,8 @@
 import { expect } from "chai";
-import type { Express, RequestHandler } from "express";
+import type { RequestHandler, Response } from "express";
 import { restore, stub } from "sinon";
 
-import {
-  createRedisSse,
-  RedisSseError,
-  type Clock,
-  type LimitOptions,
-  type RedisSse,
-} from "../../lib/index.js";
+import { RedisSseError, type Clock, type LimitOptions, type RedisSse } from "../../lib/index.js";
 import { sseStream, taskStream, type RouteParams, type SseStreamOptions } from "../../middleware/express.js";
 import { deferred, eventually, settle } from "../support/eventually.js";
 import { FakeClock } from "../support/fake-clock.js";
@@ -34,26 +28,31 @@ for (const [name, make] of [
     let handled: unknown;
     /** A valid result of the resolver. */
     let known: string;
+    /** The response to the last request. */
+    let res: Response;
 
     afterEach(restore);
 
     async function start(
       resolver: Resolver,
       options: Options & { limits?: LimitOptions; clock?: Clock; byDefault?: { retryMs: number } } = {},
-      before: (app: Express) => void = () => {},
+      before: (response: Response) => void = () => {},
     ): Promise<void> {
       const { limits, clock, byDefault, ...stream } = options;
-      service = rig.adopt(createRedisSse({ redis: rig.server.url, limits, clock, ...byDefault }));
+      service = rig.connect({ limits, clock, ...byDefault });
       known = (await service.queue("media").enqueue("resize", null)).id;
       app = await startApp((router) => {
-        before(router);
+        router.use((_req, response, next) => {
+          before((res = response));
+          next();
+        });
         const handler = make(resolver, { service, ...stream }) as RequestHandler;
         router.use("/stream", (req, res, next) => void (handled = handler(req, res, next)));
       });
       rig.undo(() => app.close());
     }
 
-    const ask = (method = "GET"): Promise<Response> => fetch(`${app.url}/stream`, { method });
+    const ask = (method = "GET"): Promise<globalThis.Response> => fetch(`${app.url}/stream`, { method });
 
     async function open(): Promise<SseClient> {
       const client = await openStream(`${app.url}/stream`);
@@ -181,10 +180,8 @@ for (const [name, make] of [
     describe("key()", () => {
       for (const [what, key, user] of [
         ["a number", 7, "7"],
-        ["a bigint", 7n, "7"],
         ["a promise of a string", Promise.resolve("ann"), "ann"],
         ["a promise of null", Promise.resolve(null), "-"],
-        ["null", null, "-"],
       ] as const) {
         it(`counts the stream for ${user} if it returns ${what}`, async () => {
           await start(() => known, { key: () => key, limits: { maxSessionsPerKey: 1 } });
@@ -199,14 +196,6 @@ for (const [name, make] of [
           await again.next(({ event }) => event === (user === "-" ? "connected" : "error"));
         });
       }
-
-      it("causes a CONFIG error that names the type if it returns an invalid key", async () => {
-        await start(() => known, { key: () => ["ann"] as never });
-        expect((await ask()).status).to.equal(500);
-        expectFault(app.errors[0], "CONFIG");
-        expect((app.errors[0] as Error).message).to.match(/key .*got an array$/);
-        expect((await service.status()).sessions.opened).to.equal(0);
-      });
 
       it("has the same deadline as the resolver", async () => {
         await start(() => known, { key: never, limits });
@@ -231,12 +220,7 @@ for (const [name, make] of [
           await start(
             () => known,
             {},
-            (router) =>
-              router.use((_req, res, next) => {
-                if (method === "write") res.write(":\n\n");
-                else res.flushHeaders();
-                next();
-              }),
+            (response) => (method === "write" ? response.write(":\n\n") : response.flushHeaders()),
           );
           await openToEnd();
           expectFault(app.errors[0], "HEADERS_SENT");
@@ -246,7 +230,6 @@ for (const [name, make] of [
       }
 
       it("by the resolver cause HEADERS_SENT, even if the resolver then hangs", async () => {
-        let res!: Parameters<RequestHandler>[1];
         let hangs = false;
         await start(
           () => {
@@ -254,11 +237,6 @@ for (const [name, make] of [
             return hangs ? never() : known;
           },
           { limits },
-          (router) =>
-            router.use((_req, each, next) => {
-              res = each;
-              next();
-            }),
         );
         for (hangs of [false, true]) await openToEnd();
         expect(app.errors).to.have.length(2);
@@ -266,26 +244,16 @@ for (const [name, make] of [
       });
 
       it("by a resolver that then throws a retryable error cause no rejection, which Express 4 would not catch", async () => {
-        let res!: Parameters<RequestHandler>[1];
-        await start(
-          () => {
-            res.flushHeaders();
-            throw new RedisSseError("REDIS_UNAVAILABLE", "Redis is away");
-          },
-          {},
-          (router) =>
-            router.use((_req, each, next) => {
-              res = each;
-              next();
-            }),
-        );
+        await start(() => {
+          res.flushHeaders();
+          throw new RedisSseError("REDIS_UNAVAILABLE", "Redis is away");
+        });
         await openToEnd();
         await handled;
         expectFault(app.errors[0], "HEADERS_SENT");
       });
 
       it("with a complete response are left unchanged", async () => {
-        let res!: Parameters<RequestHandler>[1];
         let early = true;
         await start(
           () => {
@@ -293,12 +261,7 @@ for (const [name, make] of [
             return known;
           },
           {},
-          (router) =>
-            router.use((_req, each, next) => {
-              res = each;
-              if (early) res.status(418).end();
-              next();
-            }),
+          (response) => early && response.status(418).end(),
         );
         for (early of [true, false]) expect((await ask()).status).to.equal(418);
         await settle();
@@ -327,7 +290,7 @@ describeFaults("a missing value in a channel name", (rig) => {
 
 describeFaults("open() and check() with invalid options", (rig) => {
   it("fail with CONFIG, but accept a number as a key", async () => {
-    const service = rig.adopt(createRedisSse({ redis: rig.server.url, limits: { maxSessionsPerKey: 1 } }));
+    const service = rig.connect({ limits: { maxSessionsPerKey: 1 } });
     const keys = [["ann"], { id: "ann" }, Promise.resolve("ann"), true] as never[];
     for (const request of [...keys.map((key) => ({ key })), { retryMs: 0.5 }, { heartbeatMs: NaN }]) {
       expectFault(service.check(request, "a"), "CONFIG");

@@ -3,27 +3,17 @@ import { createServer, type AddressInfo, type Socket } from "node:net";
 
 import { expect } from "chai";
 
-import { createRedisSse, type RedisSse, type RedisSseError, type RedisSseOptions } from "../../lib/index.js";
+import type { RedisSse, RedisSseError, RedisSseOptions } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
-import { need } from "../support/prerequisites.js";
+import { describeFaults } from "../support/fault-rig.js";
 import { freePort, RedisServer } from "../support/redis-server.js";
 import { recordingLogger } from "../support/recording-logger.js";
 import { faultOf } from "../support/service.js";
 
-describe("the log of a service about Redis", () => {
-  let program: string;
-  let services: RedisSse[];
-
-  before(async function () {
-    program = await need("redis", this);
-  });
-  beforeEach(() => (services = []));
-  afterEach(() => Promise.all(services.map((service) => service.close())));
-
-  const start = (options: RedisSseOptions): { sse: RedisSse; warnings: () => readonly string[] } => {
+describeFaults("the log of a service about Redis", (rig) => {
+  const start = (options: RedisSseOptions = {}): { sse: RedisSse; warnings: () => readonly string[] } => {
     const { logger, lines } = recordingLogger();
-    const sse = createRedisSse({ ...options, logger });
-    services.push(sse);
+    const sse = rig.connect({ ...options, logger });
     const warnings = (): readonly string[] => lines.filter((line) => line.startsWith("warn"));
     return { sse, warnings };
   };
@@ -35,7 +25,7 @@ describe("the log of a service about Redis", () => {
     expect(warnings()).to.have.length(1);
     expect(warnings()[0]).to.include(`127.0.0.1:${port}`).and.to.include("ECONNREFUSED");
     expect(warnings()[0]).not.to.include("hunter2");
-    const server = await RedisServer.start(program, [], () => Promise.resolve(port));
+    const server = await RedisServer.start(rig.program, [], () => Promise.resolve(port));
     try {
       await server.admin.acl("SETUSER", "app", "on", ">hunter2", "~*", "&*", "+@all");
       await eventually(() => sse.publish("a", { data: 1 }));
@@ -48,19 +38,14 @@ describe("the log of a service about Redis", () => {
   });
 
   it("reports a server that was stopped, but not a connection that was cut and reconnected", async () => {
-    const server = await RedisServer.start(program);
-    try {
-      const { sse, warnings } = start({ redis: server.url });
-      await sse.publish("a", { data: 1 });
-      const [before] = await server.connectionNames();
-      await server.admin.call("CLIENT", "KILL", "TYPE", "normal");
-      await eventually(async () => expect(await server.connectionNames()).to.deep.equal([before]));
-      expect(warnings()).to.deep.equal([]);
-      await server.kill();
-      await eventually(() => expect(warnings()).to.have.length(1));
-    } finally {
-      await server.stop();
-    }
+    const { sse, warnings } = start();
+    await sse.publish("a", { data: 1 });
+    const [before] = await rig.server.connectionNames();
+    await rig.server.admin.call("CLIENT", "KILL", "TYPE", "normal");
+    await eventually(async () => expect(await rig.server.connectionNames()).to.deep.equal([before]));
+    expect(warnings()).to.deep.equal([]);
+    await rig.server.kill();
+    await eventually(() => expect(warnings()).to.have.length(1));
   });
 
   for (const [says, url, expected] of [
@@ -68,33 +53,23 @@ describe("the log of a service about Redis", () => {
     ["a password is needed", "redis://", "requires a password (NOAUTH)"],
   ] as const) {
     it(`reports that ${says}, without printing the password`, async () => {
-      const server = await RedisServer.start(program);
-      try {
-        await server.admin.config("SET", "requirepass", "right-hunter2");
-        const { sse, warnings } = start({ redis: `${url}127.0.0.1:${server.port}` });
-        const fault = await faultOf(sse.publish("a", { data: 1 }));
-        expect((fault as RedisSseError).code).to.equal("REDIS_AUTH");
-        await eventually(() => expect(warnings().join("\n")).to.include(expected));
-        expect(warnings().join("\n")).to.include(`127.0.0.1:${server.port}`).and.not.to.include("hunter2");
-        expect(warnings()[0]).to.include("Check the user name and the password.");
-      } finally {
-        await server.stop();
-      }
+      await rig.server.admin.config("SET", "requirepass", "right-hunter2");
+      const { sse, warnings } = start({ redis: `${url}127.0.0.1:${rig.server.port}` });
+      const fault = await faultOf(sse.publish("a", { data: 1 }));
+      expect((fault as RedisSseError).code).to.equal("REDIS_AUTH");
+      await eventually(() => expect(warnings().join("\n")).to.include(expected));
+      expect(warnings().join("\n")).to.include(`127.0.0.1:${rig.server.port}`).and.not.to.include("hunter2");
+      expect(warnings()[0]).to.include("Check the user name and the password.");
     });
   }
 
   it("reports a missing database, and nothing is written to another one", async () => {
-    const server = await RedisServer.start(program);
-    try {
-      const { sse, warnings } = start({ redis: `${server.url}/99` });
-      const fault = await faultOf(sse.publish("a", { data: 1 }));
-      expect((fault as RedisSseError).code).to.equal("REDIS_UNAVAILABLE");
-      expect(warnings()).to.have.length(1);
-      expect(warnings()[0]).to.include("refused database 99");
-      expect(await server.admin.keys("*")).to.deep.equal([]);
-    } finally {
-      await server.stop();
-    }
+    const { sse, warnings } = start({ redis: `${rig.server.url}/99` });
+    const fault = await faultOf(sse.publish("a", { data: 1 }));
+    expect((fault as RedisSseError).code).to.equal("REDIS_UNAVAILABLE");
+    expect(warnings()).to.have.length(1);
+    expect(warnings()[0]).to.include("refused database 99");
+    expect(await rig.server.admin.keys("*")).to.deep.equal([]);
   });
 
   it("reports that a connected server is loading its data, and later that it is ready", async () => {
@@ -127,7 +102,7 @@ describe("the log of a service about Redis", () => {
   });
 
   it("reports that the server at the port is not Redis", async () => {
-    const server = createServer((socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n"));
+    const server = createServer((socket) => socket.resume().end("HTTP/1.1 400 Bad Request\r\n\r\n"));
     await once(server.listen(0, "127.0.0.1"), "listening");
     try {
       const { sse, warnings } = start({ redis: { port: (server.address() as AddressInfo).port } });
@@ -145,18 +120,14 @@ describe("the log of a service about Redis", () => {
     ["noeviction", null],
   ] as const) {
     it(`${expected === null ? "does not warn about" : "warns about"} the maxmemory-policy ${policy}, which status() reports`, async () => {
-      const server = await RedisServer.start(program, ["--maxmemory-policy", policy]);
-      try {
-        const { sse, warnings } = start({ redis: server.url });
-        const { nodes } = await sse.status();
-        expect(nodes[0]).to.include({ maxMemoryPolicy: policy });
-        if (expected !== null) await eventually(() => expect(warnings()[0]).to.include(expected));
-        // The policy was read when the connection was made, so a warning would be there.
-        await sse.publish("a", { data: 1 });
-        expect(warnings()).to.have.length(expected === null ? 0 : 1);
-      } finally {
-        await server.stop();
-      }
+      await rig.server.admin.config("SET", "maxmemory-policy", policy);
+      const { sse, warnings } = start();
+      const { nodes } = await sse.status();
+      expect(nodes[0]).to.include({ maxMemoryPolicy: policy });
+      if (expected !== null) await eventually(() => expect(warnings()[0]).to.include(expected));
+      // The policy was read when the connection was made, so a warning would be there.
+      await sse.publish("a", { data: 1 });
+      expect(warnings()).to.have.length(expected === null ? 0 : 1);
     });
   }
 });

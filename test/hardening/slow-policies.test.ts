@@ -2,11 +2,11 @@ import { expect } from "chai";
 
 import type { RedisSse, SlowConsumerPolicy } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
-import { describeFaults, type FaultRig } from "../support/fault-rig.js";
+import { describeFaults } from "../support/fault-rig.js";
 import type { SseClient } from "../support/sse-client.js";
 import type { StreamApp } from "../support/stream-app.js";
 import { dataOf, gapsOf, lastIdOf } from "../support/stream-harness.js";
-import { isConnected, isGap, openFrom } from "../support/fault-steps.js";
+import { isGap } from "../support/fault-steps.js";
 
 /** Large enough to fill the network buffers of a client soon. */
 const PADDING = "x".repeat(100_000);
@@ -179,7 +179,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       }
 
       const open = (app: StreamApp, lastEventId?: string): Promise<SseClient> =>
-        openBoth(rig, app, lastEventId);
+        app.openLive(CHANNELS, lastEventId);
     },
     { timeoutMs: 60_000 },
   );
@@ -195,7 +195,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         },
       );
       const openAs = (role: string, lastEventId?: string): Promise<SseClient> =>
-        openBoth(rig, app, lastEventId, `&role=${role}`);
+        app.openLive(CHANNELS, lastEventId, `&role=${role}`);
       const [admin, guest] = [await openAs("admin"), await openAs("guest")];
       const begun = lastIdOf(guest);
       for (const data of ["order 17", "secret 18", "order 19"]) await app.service.publish("a", { data });
@@ -214,25 +214,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       await eventually(() => expect(dataOf(late)).to.deep.equal(full));
     });
 
-    it("send none of many filtered events, and no gap event, to a client that resumes after them", async () => {
-      const app = await rig.start(
-        { subscriptions, heartbeatMs: 100, history: { maxLength: 20 } },
-        { filter: ({ data }) => data.startsWith("mine") },
-      );
-      const client = await openBoth(rig, app);
-      await app.service.publish("a", { data: "mine 1" });
-      for (let count = 0; count < 200; count++) await app.service.publish("a", { data: `other ${count}` });
-      const id = await app.service.lastEventId(CHANNELS);
-      await eventually(() => expect(lastIdOf(client)).to.equal(id));
-      client.destroy();
-      await app.service.publish("a", { data: "mine 2" });
-      const back = await openBoth(rig, app, lastIdOf(client));
-      await back.next(({ data }) => data === "mine 2");
-      expect(dataOf(back)).to.deep.equal(["mine 2"]);
-      expect(gapsOf(back)).to.deep.equal([]);
-      expect(JSON.parse(back.events[0]!.data)).to.have.property("recovered", true);
-    });
-
     it("send a gap event instead of the event if the filter returns a promise", async () => {
       const fault = new Error("no database");
       const isAllowed = (): Promise<boolean> => Promise.reject(fault);
@@ -245,7 +226,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
             void told.push([(error as Error).message, rule, channel, event, omitted, req.method]),
         },
       );
-      const client = await openBoth(rig, app);
+      const client = await app.openLive(CHANNELS);
       await app.service.publish("a", { data: "secret" });
       await client.next(isGap);
       expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "invalid" }]);
@@ -265,12 +246,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect(history.gaps, "which are what publishers sent").to.deep.equal({});
     });
   });
-}
-
-async function openBoth(rig: FaultRig, app: StreamApp, lastEventId?: string, query = ""): Promise<SseClient> {
-  const client = await openFrom(rig, app, CHANNELS, lastEventId, query);
-  await client.next(isConnected);
-  return client;
 }
 
 /** Publishes events with these numbers: even numbers on the first channel, odd ones on the second. */

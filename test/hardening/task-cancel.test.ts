@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { createRedisSse, RedisSseError, type RedisSse } from "../../lib/index.js";
+import { RedisSseError, type RedisSse } from "../../lib/index.js";
 import { taskCancel, type TaskCancelOptions } from "../../middleware/express.js";
 import { eventually } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
@@ -29,7 +29,7 @@ describeFaults("taskCancel()", (rig) => {
   ): Promise<void> {
     const { logger } = recordingLogger();
     const limits = { resolverTimeoutMs: 1_000 };
-    service = rig.adopt(createRedisSse({ redis: rig.server.url, logger, limits }));
+    service = rig.connect({ logger, limits });
     id = (await service.queue("media").enqueue("resize", null)).id;
     const mounted = taskCancel(resolver, { service, ...options });
     const started = await startApp((router) => router.use("/cancel", mounted));

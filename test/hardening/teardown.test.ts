@@ -4,7 +4,7 @@ import { expect } from "chai";
 import type { Redis } from "ioredis";
 import { restore, stub } from "sinon";
 
-import { createRedisSse, type RedisSse, type RedisSseOptions } from "../../lib/index.js";
+import type { RedisSse, RedisSseOptions } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
 import { describeFaults, type FaultRig } from "../support/fault-rig.js";
 import { captureLog, faultOf } from "../support/service.js";
@@ -160,9 +160,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
 }
 
 function start(rig: FaultRig, options: RedisSseOptions = {}): RedisSse {
-  return rig.adopt(
-    createRedisSse({ redis: rig.server.url, limits: { closeTimeoutMs: STAGE_MS }, ...options }),
-  );
+  return rig.connect({ limits: { closeTimeoutMs: STAGE_MS }, ...options });
 }
 
 interface Spoiled {

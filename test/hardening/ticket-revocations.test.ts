@@ -1,11 +1,9 @@
 import { expect } from "chai";
 
 import {
-  createRedisSse,
   type Clock,
   type PubSubSession,
   type RedisSse,
-  type RedisSseOptions,
   type RevocationTarget,
   type StreamAccess,
   type TicketOptions,
@@ -37,9 +35,6 @@ interface Visit {
 const TARGETS: readonly RevocationTarget[] = [{ key: "ann" }, { channel: "b" }];
 
 describeFaults("revoked tickets in a real Redis", (rig) => {
-  const start = (options: RedisSseOptions = {}): RedisSse =>
-    rig.adopt(createRedisSse({ redis: rig.server.url, ...options }));
-
   const issue = (sse: RedisSse, options: Partial<TicketOptions> = {}): Promise<string> =>
     sse.tickets.issue({ channels: ["a", "b"], key: "ann", ...options });
 
@@ -79,27 +74,27 @@ describeFaults("revoked tickets in a real Redis", (rig) => {
     const [kind] = Object.keys(target);
 
     it(`open no stream if they were issued before the call, also in a process without streams: ${kind}`, async () => {
-      const [one, other] = [start(), start()];
+      const [one, other] = [rig.connect(), rig.connect()];
       const unused = await issue(one);
       const used = await issue(one);
       const first = await visit(one, used);
       await leave(first);
       const foreign = await issue(one, { key: "bob", channels: "c" });
       expect(await other.revoke(target)).to.equal(0);
-      for (const sse of [start(), one, other]) {
+      for (const sse of [rig.connect(), one, other]) {
         await expectInvalid(sse, unused);
         await expectInvalid(sse, used, first.id);
         await sse.tickets.access(foreign);
       }
-      for (const issuer of [one, other, start()]) {
-        const later = await visit(start(), await issue(issuer));
+      for (const issuer of [one, other, rig.connect()]) {
+        const later = await visit(rig.connect(), await issue(issuer));
         await leave(later);
       }
     });
 
     it(`open no stream in another process while their process is disconnected from Redis: ${kind}`, async () => {
       const proxy = await rig.proxy();
-      const [away, other] = [start({ redis: proxy.url }), start()];
+      const [away, other] = [rig.connect({ redis: proxy.url }), rig.connect()];
       const ticket = await issue(other);
       const { sink, id } = await visit(away, ticket);
       await expectHearing(sink);
@@ -107,7 +102,7 @@ describeFaults("revoked tickets in a real Redis", (rig) => {
       proxy.cut();
       await eventually(async () => expect(await rig.server.receiversOf("sse:revocations")).to.equal(0));
       await other.revoke(target);
-      await expectInvalid(start(), ticket, id);
+      await expectInvalid(rig.connect(), ticket, id);
       proxy.refuse(false);
       await eventually(() => expect(sink.text).to.include('{"reason":"revoked"}'));
       await eventually(async () => expect(await rig.server.admin.keys("sse:ticket:*")).to.deep.equal([]));
@@ -115,7 +110,7 @@ describeFaults("revoked tickets in a real Redis", (rig) => {
   }
 
   it("open no stream if the key of the mount was revoked", async () => {
-    const [one, other] = [start(), start()];
+    const [one, other] = [rig.connect(), rig.connect()];
     const ticket = await issue(one, { key: null });
     await other.revoke({ key: "ann" });
     expectFault(await faultOf(enter(one, await one.tickets.access(ticket), "ann")), "TICKET_INVALID");
@@ -123,7 +118,7 @@ describeFaults("revoked tickets in a real Redis", (rig) => {
   });
 
   it("open no stream if they are revoked between access() and open()", async () => {
-    const [one, other] = [start(), start()];
+    const [one, other] = [rig.connect(), rig.connect()];
     const { sink } = await visit(one, await issue(one, { key: "bob", channels: "c" }));
     await expectHearing(sink);
     const access = await one.tickets.access(await issue(one));
@@ -131,7 +126,7 @@ describeFaults("revoked tickets in a real Redis", (rig) => {
     await eventually(async () => expect((await one.status()).revocations.applied).to.equal(1));
     expectFault(await faultOf(enter(one, access)), "TICKET_INVALID");
     // This process hears of the revocation after it has opened the stream.
-    const young = start();
+    const young = rig.connect();
     const late = await young.tickets.access(await issue(one));
     await other.revoke({ key: "ann" });
     // A stream that opens in the first milliseconds after a revocation ends in any case.
@@ -143,7 +138,7 @@ describeFaults("revoked tickets in a real Redis", (rig) => {
   });
 
   it("are compared again only with later revocations, so that old ones can be forgotten", async () => {
-    const sse = start({ clock: hasty });
+    const sse = rig.connect({ clock: hasty });
     const ticket = await issue(sse);
     const first = await visit(sse, ticket);
     expect(await textOf()).to.match(/^0 /);
@@ -151,7 +146,7 @@ describeFaults("revoked tickets in a real Redis", (rig) => {
     await sse.revoke({ key: "bob" });
     await eventually(async () => expect((await textOf()).split(" ")[0]).to.equal(await newest()));
     await leave(first);
-    await start().revoke({ key: "bob" });
+    await rig.connect().revoke({ key: "bob" });
     const second = await visit(sse, ticket, first.id);
     expect((await textOf()).split(" ")[0]).to.equal(await newest());
     await sse.revoke({ key: "ann" });
@@ -160,31 +155,31 @@ describeFaults("revoked tickets in a real Redis", (rig) => {
   });
 
   it("stay valid when Redis has deleted all revocations because of their age", async () => {
-    const sse = start();
+    const sse = rig.connect();
     await sse.revoke({ key: "bob" });
     const ticket = await issue(sse);
     await rig.server.admin.del("sse:revocations");
     const first = await visit(sse, ticket);
     await leave(first);
-    await start().revoke({ key: "bob" });
-    await leave(await visit(start(), ticket, first.id));
-    await start().revoke({ key: "ann" });
-    await expectInvalid(start(), ticket, first.id);
+    await rig.connect().revoke({ key: "bob" });
+    await leave(await visit(rig.connect(), ticket, first.id));
+    await rig.connect().revoke({ key: "ann" });
+    await expectInvalid(rig.connect(), ticket, first.id);
   });
 
   it("are refused if Redis has lost the revocations that were known when they were issued", async () => {
-    const sse = start();
+    const sse = rig.connect();
     await sse.revoke({ key: "bob" });
     const ticket = await issue(sse);
     await rig.server.admin.del("sse:revocations");
     await rig.server.admin.xadd("sse:revocations", "5", "r", `5 0 call caller ["key","ann"]`);
-    await expectInvalid(start(), ticket);
+    await expectInvalid(rig.connect(), ticket);
     await expectInvalid(sse, ticket);
     await visit(sse, await issue(sse));
   });
 
   it("are refused if there were too many later revocations to know them all, and later tickets are not", async () => {
-    const sse = start();
+    const sse = rig.connect();
     const early = await issue(sse);
     const { admin } = rig.server;
     const fill = async (): Promise<void> => {
@@ -197,14 +192,14 @@ describeFaults("revoked tickets in a real Redis", (rig) => {
     };
     await fill();
     const late = await issue(sse);
-    for (const each of [sse, start()]) {
+    for (const each of [sse, rig.connect()]) {
       await expectInvalid(each, early);
       await each.tickets.access(late);
     }
   });
 
   it("cost a stream without a ticket no command", async () => {
-    const sse = start({ history: false });
+    const sse = rig.connect({ history: false });
     const sink = rig.sink();
     await sse.open({}, sink, "a");
     await expectHearing(sink);

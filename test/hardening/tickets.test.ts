@@ -1,21 +1,11 @@
-import { fork } from "node:child_process";
-import { once } from "node:events";
-import { fileURLToPath } from "node:url";
-
 import { expect } from "chai";
 
-import { createRedisSse, type Clock, type RedisSse, type RedisSseOptions } from "../../lib/index.js";
+import type { Clock } from "../../lib/index.js";
 import { RELEASE } from "../../lib/tickets/lua/generated.js";
-import { sseStream, ticketResolver } from "../../middleware/express.js";
-import { endWithTests } from "../support/end-with-tests.js";
 import { eventually } from "../support/eventually.js";
 import { FakeSink } from "../support/fake-sink.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { captureLog } from "../support/service.js";
-import { openStream, type SseClient } from "../support/sse-client.js";
-import { startApp } from "../support/test-app.js";
-
-const APP = fileURLToPath(new URL("./tickets-app.js", import.meta.url));
 
 /** Time between two extensions of a ticket. */
 const PERIOD_MS = 10_000;
@@ -30,43 +20,14 @@ const hasty: Clock = {
 };
 
 describeFaults("tickets in a real Redis", (rig) => {
-  const start = (options: RedisSseOptions = {}): RedisSse =>
-    rig.adopt(createRedisSse({ redis: rig.server.url, ...options }));
-
-  async function mount(service: RedisSse): Promise<string> {
-    const app = await startApp((router) => {
-      router.get("/events", sseStream(ticketResolver({ service, reconnectMs: 1_000 }), { service }));
-    });
-    rig.undo(() => app.close());
-    return `${app.url}/events`;
-  }
-
-  async function open(url: string, lastEventId?: string): Promise<SseClient> {
-    const headers = lastEventId === undefined ? {} : { "Last-Event-ID": lastEventId };
-    const client = await openStream(url, { headers });
-    rig.undo(() => client.destroy());
-    if (client.status === 200) await client.next(() => true);
-    return client;
-  }
-
-  async function ttl(): Promise<number> {
-    const [key] = await rig.server.admin.keys("sse:ticket:*");
-    return rig.server.admin.pttl(key ?? "");
-  }
-
-  it("expire by themselves if nobody uses them", async () => {
-    await start().tickets.issue({ channels: "a", ttlMs: 1_000 });
-    expect(await ttl()).to.be.within(1, 1_000);
-    await eventually(async () => expect(await rig.server.admin.keys("*")).to.deep.equal([]));
-  });
-
   it("expire also if an ACL rule denies each command that sets an expiry or deletes a key", async () => {
     const rules = ["on", ">secret", "allkeys", "allchannels", "+@all"];
     for (const command of ["pexpire", "expire", "pexpireat", "expireat", "del", "unlink", "hdel"])
       rules.push(`-${command}`);
     await rig.server.admin.call("ACL", "SETUSER", "app", ...rules);
     const redis = { host: "127.0.0.1", port: rig.server.port, username: "app", password: "secret" };
-    await start({ redis })
+    await rig
+      .connect({ redis })
       .tickets.issue({ channels: "a", ttlMs: 1_000 })
       .catch(() => {});
     const ttls = await Promise.all(
@@ -75,58 +36,9 @@ describeFaults("tickets in a real Redis", (rig) => {
     for (const each of ttls) expect(each).to.be.within(1, 1_000);
   });
 
-  it("open exactly one stream if several clients of two processes come at the same time", async () => {
-    const first = start();
-    const urls = [await mount(first), await mount(start())];
-    for (let round = 0; round < 20; round++) {
-      const ticket = await first.tickets.issue({ channels: "a" });
-      const clients = await Promise.all([0, 1, 2, 3].map((at) => open(`${urls[at % 2]}?ticket=${ticket}`)));
-      expect(clients.map(({ status }) => status).toSorted((one, other) => one - other)).to.deep.equal([
-        200, 401, 401, 401,
-      ]);
-      for (const client of clients) client.destroy();
-    }
-  });
-
-  it("let a client of a killed process reconnect to another one, until they expire", async () => {
-    const child = fork(APP, [rig.server.url]);
-    endWithTests(child);
-    const [port] = (await once(child, "message")) as [number];
-    const service = start();
-    const ticket = await service.tickets.issue({ channels: "a" });
-    const client = await open(`http://127.0.0.1:${port}/events?ticket=${ticket}`);
-    const url = `${await mount(service)}?ticket=${ticket}`;
-    child.kill("SIGKILL");
-    await client.ended;
-    expect(await ttl()).to.be.within(1_000, 1_000 + PERIOD_MS);
-    expect(await open(url)).to.have.property("status", 401);
-    const again = await open(url, client.lastEventId);
-    expect(again.status).to.equal(200);
-    again.destroy();
-    await eventually(async () => expect(await ttl()).to.equal(-2));
-    expect(await open(url, client.lastEventId)).to.have.property("status", 401);
-  });
-
-  it("are extended while their streams are open", async () => {
-    const service = start({ clock: hasty });
-    const sinks = [rig.sink(), rig.sink(), rig.sink()];
-    for (const sink of sinks) {
-      await service.open(
-        {},
-        sink,
-        await service.tickets.access(await service.tickets.issue({ channels: "a" })),
-      );
-    }
-    const keys = await rig.server.admin.keys("sse:ticket:*");
-    for (const key of keys) await rig.server.admin.pexpire(key, 5_000);
-    await eventually(async () => {
-      for (const key of keys) expect(await rig.server.admin.pttl(key)).to.be.above(60_000);
-    });
-  });
-
   it("take effect once if the reply of Redis is lost and the command is sent again", async () => {
     const proxy = await rig.proxy();
-    const service = start({ redis: proxy.url });
+    const service = rig.connect({ redis: proxy.url });
     const access = await service.tickets.access(await service.tickets.issue({ channels: "a" }));
     // Creates both connections, so that the lost reply is the one for the ticket.
     await service.open({}, rig.sink(), "a");
@@ -138,7 +50,7 @@ describeFaults("tickets in a real Redis", (rig) => {
   });
 
   it("are unused again after a failed start, also if Redis has forgotten the script that takes them", async () => {
-    const service = start();
+    const service = rig.connect();
     /** Opens a stream whose client leaves at once. Resolves when its ticket was taken and is unused again. */
     async function enterAndLeave(): Promise<void> {
       const ticket = await service.tickets.issue({ channels: "a" });
@@ -162,7 +74,7 @@ describeFaults("tickets in a real Redis", (rig) => {
   });
 
   it("end without harm to the open stream if Redis loses them", async () => {
-    const service = start({ clock: hasty });
+    const service = rig.connect({ clock: hasty });
     const ticket = await service.tickets.issue({ channels: "a" });
     const sink = rig.sink();
     const session = await service.open({}, sink, await service.tickets.access(ticket));
@@ -178,7 +90,7 @@ describeFaults("tickets in a real Redis", (rig) => {
   it("appear in no debug output of this library and of ioredis", async () => {
     const log = captureLog("redis-sse:*,ioredis:*");
     try {
-      const service = start();
+      const service = rig.connect();
       const ticket = await service.tickets.issue({ channels: "a" });
       const sink = new FakeSink();
       const session = await service.open({}, sink, await service.tickets.access(ticket));

@@ -89,8 +89,12 @@ function describeDemo(
     it("serves its page with a policy that allows only its own origin", async () => {
       const page = await fetch(`${demo.url}/?user=alice`);
       expect(page.status).to.equal(200);
-      expect(page.headers.get("content-security-policy")).to.match(/^default-src 'self'/);
-      expect(await page.text()).to.include("redis-sse");
+      expect(page.headers.get("content-security-policy")).to.equal(
+        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+      );
+      const html = await page.text();
+      expect(html).to.include("redis-sse");
+      expect(html).to.not.match(/<script(?![^>]*\bsrc=)|<style|\son\w+=|\sstyle=|javascript:/i);
       for (const path of ["/app.js", "/style.css"]) {
         const file = await fetch(demo.url + path);
         expect(file.status).to.equal(200);

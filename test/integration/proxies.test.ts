@@ -11,6 +11,7 @@ import { EventSource } from "eventsource";
 
 import { createRedisSse, type RedisSse } from "../../lib/index.js";
 import { sseStream } from "../../middleware/express.js";
+import { makeCertificate } from "../support/certificate.js";
 import { endWithTests } from "../support/end-with-tests.js";
 import { eventually } from "../support/eventually.js";
 import { need } from "../support/prerequisites.js";
@@ -254,35 +255,15 @@ describe("behind a proxy (docs/proxies.md)", function () {
 
   it("nginx with HTTP/2 and TLS delivers events at once to several streams of one connection", async function () {
     const path = await need("nginx", this);
-    await need("openssl", this);
+    const identity = await makeCertificate(this);
     const port = await freePort();
     const [key, certificate] = [join(folder, "key.pem"), join(folder, "certificate.pem")];
-    execFileSync(
-      "openssl",
-      [
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-keyout",
-        key,
-        "-out",
-        certificate,
-        "-days",
-        "2",
-        "-subj",
-        "/CN=localhost",
-      ],
-      { stdio: "ignore" },
-    );
+    await Promise.all([writeFile(key, identity.key), writeFile(certificate, identity.cert)]);
     const [server] = await blocksOf("nginx");
     const listen = `listen 127.0.0.1:${port} ssl http2; ssl_certificate ${certificate}; ssl_certificate_key ${key};`;
     const block = replace(replace(server!, "127.0.0.1:3000", new URL(app.url).host), "listen 80;", listen);
     await start(path, await configureNginx(folder, block), port);
-    const session = connectHttp2(`https://localhost:${port}`, { ca: await readFile(certificate) });
+    const session = connectHttp2(`https://localhost:${port}`, { ca: identity.cert });
     const texts = ["a", "b"].map((channel) => {
       const stream = session.request({ ":path": `/events?channel=${channel}`, accept: "text/event-stream" });
       const received = { channel, text: "" };

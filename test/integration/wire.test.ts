@@ -1,13 +1,8 @@
-import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer, OutgoingMessage, Server } from "node:http";
 import { Http2ServerResponse } from "node:http2";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { promisify } from "node:util";
 import { createGunzip, constants } from "node:zlib";
 
 import { expect } from "chai";
@@ -17,14 +12,13 @@ import { restore, spy } from "sinon";
 
 import { createRedisSse, type PubSubSession, type RedisSse, type RedisSseOptions } from "../../lib/index.js";
 import { sseStream, type SseStreamOptions } from "../../middleware/express.js";
+import { makeCertificate } from "../support/certificate.js";
 import { eventually } from "../support/eventually.js";
 import { openHttp2Stream, startHttp2App } from "../support/http2-app.js";
 import { need } from "../support/prerequisites.js";
 import { RedisServer } from "../support/redis-server.js";
 import { parseEvents } from "../support/sse-client.js";
 import { getRequest, openWire, type WireClient } from "../support/wire-client.js";
-
-const run = promisify(execFile);
 
 /** The data of the application's events, without control events. */
 const messagesOf = ({ events }: Pick<WireClient, "events">): readonly string[] =>
@@ -382,11 +376,7 @@ describe("a stream on the wire", function () {
   });
 
   it("sends chunks over TLS too, and bypasses response.write()", async function () {
-    const identity = await makeCertificate();
-    if (identity === null) {
-      console.warn("      skipped: openssl is missing, which makes the certificate");
-      return this.skip();
-    }
+    const identity = await makeCertificate(this);
     const { openLive, service, sockets } = await start({
       makeServer: (app) => createTlsServer(identity, app),
     });
@@ -510,19 +500,3 @@ describe("a stream on the wire", function () {
     });
   });
 });
-
-async function makeCertificate(): Promise<{ key: Buffer; cert: Buffer } | null> {
-  const folder = await mkdtemp(join(tmpdir(), "redis-sse-test-"));
-  const [key, cert] = [join(folder, "key.pem"), join(folder, "cert.pem")];
-  try {
-    const subject = ["-subj", "/CN=localhost", "-days", "1"];
-    const files = ["-keyout", key, "-out", cert];
-    await run("openssl", ["req", "-x509", "-newkey", "rsa:2048", "-nodes", ...subject, ...files]);
-    return { key: await readFile(key), cert: await readFile(cert) };
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
-    throw error;
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
-}

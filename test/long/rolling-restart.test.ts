@@ -5,7 +5,6 @@ import { fileURLToPath } from "node:url";
 
 import { expect } from "chai";
 
-import { createRedisSse, type RedisSse } from "../../lib/index.js";
 import { eventually, repeat } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { openStream, type SseClient } from "../support/sse-client.js";
@@ -141,7 +140,7 @@ describeFaults(
         }, PATIENCE_MS);
 
       await Promise.all(Array.from({ length: PROCESSES }, start));
-      const service: RedisSse = rig.adopt(createRedisSse({ redis: rig.server.url }));
+      const service = rig.connect();
       for (let count = 0; count < CLIENTS; count += 100) {
         clients.push(...Array.from({ length: 100 }, () => new ReconnectingClient(`${balancer.url}/events`)));
         await allConnected();

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import type { RedisSse, RedisSseOptions } from "../../lib/index.js";
+import { createRedisSse, type RedisSse, type RedisSseOptions } from "../../lib/index.js";
 import type { SseStreamOptions } from "../../middleware/express.js";
 import { eventually, settle } from "./eventually.js";
 import { FakeSink } from "./fake-sink.js";
@@ -22,8 +22,8 @@ export interface FaultRig {
   start(options?: RedisSseOptions, stream?: SseStreamOptions): Promise<StreamApp>;
   /** A client without a socket. It disconnects after the test. */
   sink(): FakeSink;
-  /** Registers a service that the test created itself, for the same checks. */
-  adopt<Service extends RedisSse>(service: Service): Service;
+  /** A service without an app, on the server, or on the server given as `redis`. */
+  connect(options?: RedisSseOptions): RedisSse;
   /** Registers cleanup that runs after the test, before the checks. */
   undo(step: () => unknown): void;
 }
@@ -32,6 +32,8 @@ export interface FaultOptions {
   /** Arguments of `redis-server`. */
   readonly server?: readonly string[];
   readonly timeoutMs?: number;
+  /** Whether workers may still run at the end of a test. Then only the state after `close()` is checked. */
+  readonly hasWorkers?: boolean;
 }
 
 /** Time limit for leftovers of a fault. On a refused connection, ioredis' own commands leave a timer of 5 s. */
@@ -49,7 +51,7 @@ const TRACES_MS = 12_000;
 export function describeFaults(
   title: string,
   define: (rig: FaultRig) => void,
-  { server: args = [], timeoutMs = 30_000 }: FaultOptions = {},
+  { server: args = [], timeoutMs = 30_000, hasWorkers = false }: FaultOptions = {},
 ): void {
   describe(title, function () {
     this.timeout(timeoutMs);
@@ -80,7 +82,8 @@ export function describeFaults(
       for (const sink of sinks) sink.leave();
       const ends = [
         () => Promise.all(undoing.splice(0).map((step) => step())),
-        () => failed || expectNothingHeld(services, server),
+        () => server.running && server.signal("SIGCONT"),
+        () => failed || hasWorkers || expectNothingHeld(services, server),
         () => Promise.all(apps.splice(0).map((app) => app.close())),
         () => Promise.all(services.splice(0).map((service) => service.close())),
         () => failed || !server.running || expectNoConnections(server),
@@ -123,7 +126,8 @@ export function describeFaults(
         sinks.push(sink);
         return sink;
       },
-      adopt(service) {
+      connect(options) {
+        const service = createRedisSse({ redis: server.url, ...options });
         services.push(service);
         return service;
       },

@@ -1,24 +1,8 @@
 import type { FaultRig } from "./fault-rig.js";
-import { openStream, type ReceivedEvent, type SseClient } from "./sse-client.js";
-import type { StreamApp } from "./stream-app.js";
+import type { ReceivedEvent, SseClient } from "./sse-client.js";
 import { isEvent } from "./stream-harness.js";
 
 /** Steps that many fault tests share. */
-
-/** Opens a stream on one or more channels, after an event id if given. It closes after the test. */
-export async function openFrom(
-  rig: FaultRig,
-  { app }: Pick<StreamApp, "app">,
-  channels: string | readonly string[],
-  lastEventId?: string,
-  more = "",
-): Promise<SseClient> {
-  const query = [channels].flat().map((channel) => `channel=${encodeURIComponent(channel)}`);
-  const headers = lastEventId === undefined ? {} : { headers: { "Last-Event-ID": lastEventId } };
-  const client = await openStream(`${app.url}/stream?${query.join("&")}${more}`, headers);
-  rig.undo(() => client.destroy());
-  return client;
-}
 
 export const isConnected: (event: ReceivedEvent) => boolean = isEvent("connected");
 export const isGap: (event: ReceivedEvent) => boolean = isEvent("gap");

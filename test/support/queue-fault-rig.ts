@@ -1,73 +1,17 @@
 import { expect } from "chai";
 
-import {
-  createRedisSse,
-  type QueueService,
-  type RedisSse,
-  type RedisSseOptions,
-  type Task,
-  type TaskStatus,
-  type Worker,
-} from "../../lib/index.js";
+import type { QueueService, Task, TaskStatus, Worker } from "../../lib/index.js";
 import { eventually } from "./eventually.js";
-import { need } from "./prerequisites.js";
-import { RedisServer } from "./redis-server.js";
+import { describeFaults, type FaultOptions, type FaultRig } from "./fault-rig.js";
+import type { RedisServer } from "./redis-server.js";
 
-/** Tools for fault tests of queues. Everything created here is closed after the test. */
-interface QueueFaultRig {
-  /** A server for this test only. */
-  readonly server: RedisServer;
-  /** A service on this server, or on the server given as `redis`. */
-  connect(options?: RedisSseOptions): RedisSse;
-  /** Registers cleanup that runs before the services are closed, in reverse order. */
-  undo(step: () => unknown): void;
-}
-
+/** A suite of fault tests of queues. Workers subscribe until their services are closed, so only the end is checked. */
 export function describeQueueFaults(
   title: string,
-  define: (rig: QueueFaultRig) => void,
-  {
-    server: args = [],
-    timeoutMs = 30_000,
-  }: { readonly server?: readonly string[]; readonly timeoutMs?: number } = {},
+  define: (rig: FaultRig) => void,
+  options: FaultOptions = {},
 ): void {
-  describe(title, function () {
-    this.timeout(timeoutMs);
-
-    let program: string;
-    let server: RedisServer;
-    const services: RedisSse[] = [];
-    const undoing: (() => unknown)[] = [];
-
-    before(async function () {
-      program = await need("redis", this);
-    });
-
-    beforeEach(async () => {
-      server = await RedisServer.start(program, args);
-    });
-
-    afterEach(async () => {
-      for (const step of undoing.splice(0).toReversed()) await step();
-      if (server.running) server.signal("SIGCONT");
-      await Promise.all(services.splice(0).map((service) => service.close()));
-      await server.stop();
-    });
-
-    define({
-      get server() {
-        return server;
-      },
-      connect(options) {
-        const service = createRedisSse({ redis: server.url, ...options });
-        services.push(service);
-        return service;
-      },
-      undo(step) {
-        undoing.push(step);
-      },
-    });
-  });
+  describeFaults(title, define, { ...options, hasWorkers: true });
 }
 
 /** Resolves when a task has this status. */

@@ -1,9 +1,9 @@
 import { expect } from "chai";
 
-import { createRedisSse, type RedisSse } from "../../lib/index.js";
+import type { RedisSse } from "../../lib/index.js";
 import { sseStream } from "../../middleware/express.js";
-import { need } from "./prerequisites.js";
-import { RedisServer } from "./redis-server.js";
+import { describeFaults } from "./fault-rig.js";
+import type { RedisServer } from "./redis-server.js";
 import { openStream, type SseClient } from "./sse-client.js";
 import { startApp, type TestApp } from "./test-app.js";
 
@@ -28,22 +28,15 @@ export interface RequestRig {
   expectNothingOpened(): Promise<void>;
 }
 
-/** A suite of invalid requests to one app, with a separate server. */
+/** A suite of invalid requests to one app. */
 export function describeRequests(title: string, define: (rig: RequestRig) => void): void {
-  describe(title, () => {
-    let server: RedisServer;
+  describeFaults(title, (faults) => {
     let service: RedisSse;
     let app: TestApp;
     let selected: unknown;
-    const clients: SseClient[] = [];
-
-    before(async function () {
-      server = await RedisServer.start(await need("redis", this));
-    });
 
     beforeEach(async () => {
-      service = createRedisSse({
-        redis: server.url,
+      service = faults.connect({
         limits: { maxChannelsPerSession: 3, maxSessionsPerKey: 2, maxSessions: 4 },
       });
       app = await startApp((router) => {
@@ -63,26 +56,18 @@ export function describeRequests(title: string, define: (rig: RequestRig) => voi
           sseStream(() => "a", { service }),
         );
       });
-      await server.admin.call("CONFIG", "RESETSTAT");
+      faults.undo(() => app.close());
     });
-
-    afterEach(async () => {
-      for (const client of clients.splice(0)) client.destroy();
-      await service.close();
-      await app.close();
-    });
-
-    after(() => server?.stop());
 
     async function open(path: string, headers?: Record<string, string>): Promise<SseClient> {
       const client = await openStream(app.url + path, headers && { headers });
-      clients.push(client);
+      faults.undo(() => client.destroy());
       return client;
     }
 
     define({
       get server() {
-        return server;
+        return faults.server;
       },
       get service() {
         return service;
@@ -106,7 +91,7 @@ export function describeRequests(title: string, define: (rig: RequestRig) => voi
         const { sessions, channels } = await service.status();
         expect(sessions).to.deep.include({ open: 0, opened: 0 });
         expect(channels).to.deep.equal([]);
-        expect(await server.callsOf("subscribe")).to.equal(0);
+        expect(await faults.server.callsOf("subscribe")).to.equal(0);
       },
     });
   });

@@ -7,10 +7,14 @@ import { startApp, type TestApp } from "./test-app.js";
 export interface StreamApp {
   readonly service: RedisSse;
   readonly app: TestApp;
-  /** Opens a stream. Resolves with the response headers. */
-  readonly open: (channel: string) => Promise<SseClient>;
-  /** Opens a stream and waits for `connected`. */
-  readonly openLive: (channel: string) => Promise<SseClient>;
+  /** Opens a stream, after an event id if given. `more` is added to the query. Resolves with the response headers. */
+  readonly open: (
+    channels: string | readonly string[],
+    lastEventId?: string,
+    more?: string,
+  ) => Promise<SseClient>;
+  /** Same as `open()`, and waits for `connected`. */
+  readonly openLive: StreamApp["open"];
   /** Destroys the sockets of all clients. */
   readonly leave: () => void;
   readonly close: () => Promise<void>;
@@ -32,8 +36,10 @@ export async function startStreamApp(
     for (const client of clients) client.destroy();
     clients.clear();
   };
-  const open = async (channel: string): Promise<SseClient> => {
-    const client = await openStream(`${app.url}/stream?channel=${encodeURIComponent(channel)}`);
+  const open: StreamApp["open"] = async (channels, lastEventId, more = "") => {
+    const query = [channels].flat().map((channel) => `channel=${encodeURIComponent(channel)}`);
+    const headers = lastEventId === undefined ? {} : { headers: { "Last-Event-ID": lastEventId } };
+    const client = await openStream(`${app.url}/stream?${query.join("&")}${more}`, headers);
     clients.add(client);
     return client;
   };
@@ -41,8 +47,8 @@ export async function startStreamApp(
     service,
     app,
     open,
-    async openLive(channel) {
-      const client = await open(channel);
+    async openLive(...given) {
+      const client = await open(...given);
       await client.next(({ event }) => event === "connected");
       return client;
     },

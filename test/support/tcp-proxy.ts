@@ -33,9 +33,7 @@ export class TcpProxy {
   #held = false;
   #refusing = false;
   #cutsFrom: ((opening: Buffer) => boolean) | null = null;
-  #idleMs = 0;
   #delayMs = 0;
-  #bytesPerSecond = Infinity;
   #cutAt: Buffer | null = null;
   #cutAtReply = false;
   #cutInReply: ((reply: Buffer) => number) | null = null;
@@ -101,11 +99,6 @@ export class TcpProxy {
     this.#delayMs = delayMs;
   }
 
-  /** Limits the bytes per second, for each direction of each connection. Further data waits at the sender. */
-  throttle(bytesPerSecond: number): void {
-    this.#bytesPerSecond = bytesPerSecond;
-  }
-
   /** Closes every new connection, as a server at its connection limit does. */
   refuse(refusing: boolean): void {
     this.#refusing = refusing;
@@ -119,11 +112,6 @@ export class TcpProxy {
   cutFrom(matches: ((opening: Buffer) => boolean) | null): void {
     this.#cutsFrom = matches;
     for (const link of this.#links) if (matches?.(link.opening)) cut(link);
-  }
-
-  /** Cuts new connections that were idle for this time, as some proxies do. */
-  cutIdle(idleMs: number): void {
-    this.#idleMs = idleMs;
   }
 
   /** Cuts the next connection on which a client sends this command, before the server gets it. */
@@ -202,8 +190,6 @@ export class TcpProxy {
       untold: null,
     };
     this.#links.add(link);
-    // Writes count too. A connection is idle if no data passes in either direction.
-    client.setTimeout(this.#idleMs, () => cut(link));
     client.on("data", (chunk) => this.#hear(link, chunk));
     upstream.on("data", (chunk) => this.#tell(link, chunk));
     for (const [one, other] of [
@@ -258,11 +244,6 @@ export class TcpProxy {
 
   /** Delay of the simulated network. A timer is correct here, because the delay is the fault. */
   #pass({ from, to, chunks }: Way, chunk: Buffer): void {
-    if (this.#bytesPerSecond !== Infinity) {
-      from.pause();
-      const forMs = (chunk.length / this.#bytesPerSecond) * 1_000;
-      setTimeout(() => !this.#held && from.resume(), forMs);
-    }
     if (this.#delayMs === 0 && chunks.length === 0) {
       if (to.write(chunk)) return;
       from.pause();

@@ -2,8 +2,8 @@ import { expect } from "chai";
 import { z } from "zod";
 
 import { ConfigError, type EnqueueOptions, type QueueOptions, type TaskHandler } from "../../../lib/index.js";
-import { useQueue } from "../../support/queue-rig.js";
-import { circular, expectFault, faultOf, thrower, type MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
+import { circular, expectFault, faultOf, thrower } from "../../support/service.js";
 
 const YEAR_MS = 365 * 24 * 3_600_000;
 const show = (value: unknown): string => JSON.stringify([value]).slice(1, -1).slice(0, 40);
@@ -11,10 +11,8 @@ const show = (value: unknown): string => JSON.stringify([value]).slice(1, -1).sl
 type Cases = readonly (readonly [option: string, values: readonly unknown[], code?: string])[];
 
 /** Tests that invalid input is rejected with a code and a message before it has any effect. */
-export function describeBadInput(makeService: MakeService): void {
+export function describeBadInput(rig: QueueRig): void {
   describe("invalid input", () => {
-    const rig = useQueue(makeService);
-
     async function expectNothing(): Promise<void> {
       expect(await rig.raw.keys("sse:*")).to.deep.equal([]);
     }

@@ -4,14 +4,12 @@ import type { TaskContext } from "../../../lib/index.js";
 import { eventually } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { holdSubscriptions } from "./hold-subscriptions.js";
-import { useQueue } from "../../support/queue-rig.js";
-import { expectFault, faultOf, untilIdle, type MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
+import { expectFault, faultOf, untilIdle } from "../../support/service.js";
 
 /** Tests the cancellation of tasks. */
-export function describeCancel(makeService: MakeService): void {
+export function describeCancel(rig: QueueRig): void {
   describe("cancel()", () => {
-    const rig = useQueue(makeService);
-
     for (const [state, options] of [
       ["ready", {}],
       ["delayed", { delayMs: 60_000 }],

@@ -2,14 +2,12 @@ import { expect } from "chai";
 
 import { TaskFailure, type DeadLetter } from "../../../lib/index.js";
 import { eventually } from "../../support/eventually.js";
-import { useQueue } from "../../support/queue-rig.js";
-import { expectFault, faultOf, untilIdle, type MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
+import { expectFault, faultOf, untilIdle } from "../../support/service.js";
 
 /** Tests dead letters and what operators can do with them. */
-export function describeDeadLetters(makeService: MakeService): void {
+export function describeDeadLetters(rig: QueueRig): void {
   describe("dead letters", () => {
-    const rig = useQueue(makeService);
-
     /** Enqueues tasks and lets each become a dead letter. */
     async function fail(...ids: string[]): Promise<void> {
       for (const id of ids) await rig.queue.enqueue("kind", { of: id }, { id, attempts: 1, priority: 7 });

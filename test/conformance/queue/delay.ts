@@ -1,14 +1,12 @@
 import { expect } from "chai";
 
 import { eventually } from "../../support/eventually.js";
-import { useQueue } from "../../support/queue-rig.js";
-import { expectFault, faultOf, untilIdle, type MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
+import { expectFault, faultOf, untilIdle } from "../../support/service.js";
 
 /** Tests delayed tasks and deduplication. */
-export function describeDelay(makeService: MakeService): void {
+export function describeDelay(rig: QueueRig): void {
   describe("delayed task", () => {
-    const rig = useQueue(makeService);
-
     it("starts on an idle worker as soon as delayMs has passed", async () => {
       rig.queue.worker(() => {});
       await untilIdle(rig.sse);
@@ -59,8 +57,6 @@ export function describeDelay(makeService: MakeService): void {
   });
 
   describe("deduplicate", () => {
-    const rig = useQueue(makeService);
-
     it("returns the existing task of a key in any state until it ends", async () => {
       const first = await rig.queue.enqueue("kind", 1, { deduplicate: "key", delayMs: 60_000 });
       expect(await rig.queue.enqueue("other", 2, { deduplicate: "key" })).to.deep.equal(first);

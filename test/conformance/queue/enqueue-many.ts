@@ -1,14 +1,12 @@
 import { expect } from "chai";
 
 import { ConfigError, type TaskEntry } from "../../../lib/index.js";
-import { useQueue } from "../../support/queue-rig.js";
-import { circular, expectFault, faultOf, type MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
+import { circular, expectFault, faultOf } from "../../support/service.js";
 
 /** Tests that many tasks are enqueued in one step: all of them or none. */
-export function describeEnqueueMany(makeService: MakeService): void {
+export function describeEnqueueMany(rig: QueueRig): void {
   describe("enqueueMany()", () => {
-    const rig = useQueue(makeService);
-
     const expectNone = async (): Promise<void> => {
       expect(await rig.members("ready")).to.deep.equal([]);
       expect(await rig.members("delayed")).to.deep.equal([]);

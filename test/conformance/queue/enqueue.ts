@@ -2,14 +2,12 @@ import { expect } from "chai";
 
 import type { Task } from "../../../lib/index.js";
 import { deferred } from "../../support/eventually.js";
-import { useQueue } from "../../support/queue-rig.js";
-import { expectFault, faultOf, type MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
+import { expectFault, faultOf } from "../../support/service.js";
 
 /** Tests that `enqueue()`, `get()` and the worker's handler return the same task. */
-export function describeEnqueue(makeService: MakeService): void {
+export function describeEnqueue(rig: QueueRig): void {
   describe("enqueue()", () => {
-    const rig = useQueue(makeService);
-
     it("returns the task as get() does", async () => {
       const task = await rig.queue.enqueue("report", { pages: [1, 2] }, { priority: -7 });
       expect(task).to.deep.equal({

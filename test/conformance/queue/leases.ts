@@ -2,14 +2,12 @@ import { expect } from "chai";
 
 import { deferred, eventually } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
-import { useQueue, type LostWorker, type TaskWatcher } from "../../support/queue-rig.js";
-import { expectFault, faultOf, untilIdle, type MakeService } from "../../support/service.js";
+import type { QueueRig, LostWorker, TaskWatcher } from "../../support/queue-rig.js";
+import { expectFault, faultOf, untilIdle } from "../../support/service.js";
 
 /** Tests leases, and what a worker can do after its lease has expired. */
-export function describeLeases(makeService: MakeService): void {
+export function describeLeases(rig: QueueRig): void {
   describe("lease", () => {
-    const rig = useQueue(makeService);
-
     const leftMs = async (id: string): Promise<number> =>
       Number(await rig.raw.eval(`return redis.call('ZSCORE', KEYS[1], ARGV[1])`, 1, rig.key("leases"), id)) -
       Date.now();
@@ -103,8 +101,6 @@ export function describeLeases(makeService: MakeService): void {
   });
 
   describe("worker whose lease has expired", () => {
-    const rig = useQueue(makeService);
-
     /** Makes the lease of the first worker expire and lets a second worker run the task. */
     async function takeOver(): Promise<{ lost: LostWorker; watcher: TaskWatcher; release: () => void }> {
       await rig.queue.enqueue("kind", null, { id: "task" });

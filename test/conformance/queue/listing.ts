@@ -2,14 +2,12 @@ import { expect } from "chai";
 
 import type { ListOptions, TaskStatus } from "../../../lib/index.js";
 import { eventually } from "../../support/eventually.js";
-import { useQueue } from "../../support/queue-rig.js";
-import { expectFault, faultOf, type MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
+import { expectFault, faultOf } from "../../support/service.js";
 
 /** Tests what operators can see of a queue. */
-export function describeListing(makeService: MakeService): void {
+export function describeListing(rig: QueueRig): void {
   describe("list()", () => {
-    const rig = useQueue(makeService);
-
     async function pages(state: TaskStatus, limit: number): Promise<readonly (readonly string[])[]> {
       const found: string[][] = [];
       let cursor: string | null = null;
@@ -124,8 +122,6 @@ export function describeListing(makeService: MakeService): void {
   });
 
   describe("counts() and statistics", () => {
-    const rig = useQueue(makeService);
-
     it("count for all processes and for this process, and appear in status()", async () => {
       const other = await rig.service();
       await rig.queue.enqueueMany(Array.from({ length: 5 }, (_, index) => ({ kind: "k", payload: index })));

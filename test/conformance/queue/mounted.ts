@@ -3,17 +3,15 @@ import { expect } from "chai";
 import type { RedisSse, TaskProgress } from "../../../lib/index.js";
 import { taskStream, type TaskStreamOptions } from "../../../middleware/express.js";
 import { deferred } from "../../support/eventually.js";
-import { useQueue } from "../../support/queue-rig.js";
-import type { MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
 import { openStream, type SseClient } from "../../support/sse-client.js";
 import { startApp, type TestApp } from "../../support/test-app.js";
 
 type Told = Pick<TaskProgress, "type" | "status" | "seq">;
 
 /** Tests what a browser gets from `taskStream()`. */
-export function describeMounted(makeService: MakeService): void {
+export function describeMounted(rig: QueueRig): void {
   describe("taskStream()", () => {
-    const rig = useQueue(makeService);
     let app: TestApp;
     const apps: TestApp[] = [];
     const clients: SseClient[] = [];

@@ -2,14 +2,11 @@ import { expect } from "chai";
 
 import { eventually } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
-import { useQueue } from "../../support/queue-rig.js";
-import type { MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
 
 /** Tests the order in which tasks run. */
-export function describeOrder(makeService: MakeService): void {
+export function describeOrder(rig: QueueRig): void {
   describe("order of tasks", () => {
-    const rig = useQueue(makeService);
-
     /** Returns the ids in the order in which a worker runs the tasks. */
     async function workOff(count: number): Promise<readonly string[]> {
       const order: string[] = [];

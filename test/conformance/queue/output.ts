@@ -1,14 +1,12 @@
 import { expect } from "chai";
 
 import { deferred, eventually } from "../../support/eventually.js";
-import { useQueue } from "../../support/queue-rig.js";
-import { circular, faultOf, type MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
+import { circular, faultOf } from "../../support/service.js";
 
 /** Tests the output of a handler: chunks and log lines. */
-export function describeOutput(makeService: MakeService): void {
+export function describeOutput(rig: QueueRig): void {
   describe("task output", () => {
-    const rig = useQueue(makeService);
-
     it("arrives complete, in order and once, with one event for each awaited chunk", async () => {
       await rig.queue.enqueue("kind", null, { id: "writes" });
       const live = await rig.watch("writes");

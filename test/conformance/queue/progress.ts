@@ -3,14 +3,12 @@ import { stub } from "sinon";
 
 import type { TaskContext } from "../../../lib/index.js";
 import { deferred, eventually } from "../../support/eventually.js";
-import { useQueue } from "../../support/queue-rig.js";
-import { circular, expectFault, faultOf, type MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
+import { circular, expectFault, faultOf } from "../../support/service.js";
 
 /** Tests progress that a handler or another process reports. */
-export function describeProgress(makeService: MakeService): void {
+export function describeProgress(rig: QueueRig): void {
   describe("progress", () => {
-    const rig = useQueue(makeService);
-
     it("is published as JSON on task_progress:{taskId}, and the last event has the final status", async () => {
       const queue = await rig.elsewhere({ progressMs: 0 });
       await queue.enqueue("kind", null, { id: "told" });
@@ -170,8 +168,6 @@ export function describeProgress(makeService: MakeService): void {
   });
 
   describe("publishProgress()", () => {
-    const rig = useQueue(makeService);
-
     it("publishes and stores the progress of a queued task", async () => {
       await rig.queue.enqueue("kind", null, { id: "outside" });
       const watcher = await rig.watch("outside");

@@ -9,14 +9,11 @@ import { reportTask } from "../../../lib/queue/scripts/report.js";
 import { advanceSchedule, writeSchedule } from "../../../lib/queue/scripts/schedules.js";
 import { settleTasks } from "../../../lib/queue/scripts/settle.js";
 import type { Script } from "../../../lib/redis/script.js";
-import { useQueue } from "../../support/queue-rig.js";
-import type { MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
 
 /** Tests that a command takes effect once if ioredis resends it because the reply was lost. */
-export function describeResends(makeService: MakeService): void {
+export function describeResends(rig: QueueRig): void {
   describe("resent commands", () => {
-    const rig = useQueue(makeService);
-
     const run = <Result>(script: Script<Result>, ...args: (string | number)[]): Promise<Result> =>
       new QueueStore({
         name: rig.name,
@@ -253,14 +250,18 @@ export function describeResends(makeService: MakeService): void {
       await run(writeSchedule, "tick", "{}", 1_000);
       expect(await run(advanceSchedule, "tick", 1_000, 2_000)).to.equal(true);
       expect(await run(advanceSchedule, "tick", 1_000, 2_000)).to.equal(false);
-      const fire = (id: string, due: number, next: number | ""): Promise<unknown> =>
-        run(fireSchedule, "", `call ${id}`, "tick", due, next, "{}", id, "kind", "1", "");
+      const fire = (id: string, due: number, next: number | "", content = "{}"): Promise<unknown> =>
+        run(fireSchedule, "", `call ${id}`, "tick", due, next, content, id, "kind", "1", "");
       expect(await fire("a", 1_000, 3_000), "a time that another process has fired").to.equal(null);
       expect(await fire("b", 2_000, 3_000)).to.include({ status: "ok" });
-      expect(await fire("c", 2_000, 3_000)).to.equal(null);
+      await rig.raw.del(rig.taskKey("b"));
+      expect(await fire("c", 2_000, 3_000), "even if its task has expired").to.equal(null);
+      expect(await fire("d", 3_000, 4_000, '{"changed":1}'), "a schedule that was changed").to.equal(null);
       expect(await rig.members("ready")).to.deep.equal(["b"]);
       expect(await run(advanceSchedule, "tick", 3_000, "")).to.equal(true);
       expect(await rig.members("due")).to.deep.equal([]);
+      expect(await fire("e", 3_000, 4_000), "a schedule that was removed").to.equal(null);
+      expect(await rig.queue.get("e")).to.equal(null);
     });
   });
 }

@@ -2,16 +2,15 @@ import { expect } from "chai";
 
 import { ConfigError, type QueueOptions, type QueueService, type TaskContext } from "../../../lib/index.js";
 import { eventually } from "../../support/eventually.js";
-import { useQueue } from "../../support/queue-rig.js";
-import { faultOf, type MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
+import { faultOf } from "../../support/service.js";
 
 const HOUR_MS = 3_600_000;
 const quiet = { onError() {} };
 
 /** Tests how long and how many ended tasks are kept. */
-export function describeRetention(makeService: MakeService): void {
+export function describeRetention(rig: QueueRig): void {
   describe("ended task", () => {
-    const rig = useQueue(makeService);
     const meta = (): string => `sse:queue:{tasks}:${rig.name}`;
     const leftMs = (id: string): Promise<number> => rig.raw.pttl(rig.taskKey(id));
 

@@ -3,16 +3,14 @@ import { expect } from "chai";
 import { TaskFailure } from "../../../lib/index.js";
 import { deferred, eventually } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
-import { useQueue } from "../../support/queue-rig.js";
-import { expectFault, type MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
+import { expectFault } from "../../support/service.js";
 
 const quiet = { onError() {} };
 
 /** Tests tasks whose handlers throw, hang or return an invalid result. */
-export function describeRetries(makeService: MakeService): void {
+export function describeRetries(rig: QueueRig): void {
   describe("failing task", () => {
-    const rig = useQueue(makeService);
-
     const boom = (): never => {
       throw new Error("connect ECONNREFUSED db.internal user=root password=hunter2");
     };
@@ -143,8 +141,6 @@ export function describeRetries(makeService: MakeService): void {
   });
 
   describe("timeoutMs", () => {
-    const rig = useQueue(makeService);
-
     it("ends an attempt, aborts its signal with TIMEOUT, and ignores its later result", async () => {
       const clock = new FakeClock();
       const queue = (await rig.service({ clock })).queue(rig.name, { timeoutMs: 1_000, attempts: 1 });

@@ -3,13 +3,12 @@ import { z } from "zod";
 
 import type { ScheduleOptions, ScheduleTimes } from "../../../lib/index.js";
 import { eventually } from "../../support/eventually.js";
-import { useQueue } from "../../support/queue-rig.js";
-import { expectFault, faultOf, untilIdle, type MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
+import { expectFault, faultOf, untilIdle } from "../../support/service.js";
 
 /** Tests schedules, which enqueue a task repeatedly. */
-export function describeSchedules(makeService: MakeService): void {
+export function describeSchedules(rig: QueueRig): void {
   describe("schedule", () => {
-    const rig = useQueue(makeService);
     const enqueued = async (): Promise<number> => (await rig.queue.counts()).totals.enqueued;
 
     it("enqueues its task once at each time (everyMs)", async () => {

@@ -4,15 +4,14 @@ import { z } from "zod";
 import type { QueueService, TaskSchemas } from "../../../lib/index.js";
 import { deferred } from "../../support/eventually.js";
 import { unreadable } from "../../support/hostile.js";
-import { useQueue } from "../../support/queue-rig.js";
-import { expectFault, faultOf, type MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
+import { expectFault, faultOf } from "../../support/service.js";
 
 type Media = { resize: { file: string; width: number }; probe: string };
 
 /** Tests the schemas of payloads. */
-export function describeSchemas(makeService: MakeService): void {
+export function describeSchemas(rig: QueueRig): void {
   describe("schemas", () => {
-    const rig = useQueue(makeService);
     const schemas: TaskSchemas<Media> = {
       resize: z.object({ file: z.string(), width: z.number().default(100) }),
       probe: z.string().transform((text) => text.trim()),

@@ -3,8 +3,7 @@ import { expect } from "chai";
 import { taskCancel, type TaskAccess, type TaskCancelOptions } from "../../../middleware/express.js";
 import { eventually } from "../../support/eventually.js";
 import { FakeSink } from "../../support/fake-sink.js";
-import { useQueue } from "../../support/queue-rig.js";
-import type { MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
 import { startApp, type TestApp } from "../../support/test-app.js";
 
 function rightsTo(id: string): TaskAccess {
@@ -13,9 +12,8 @@ function rightsTo(id: string): TaskAccess {
 }
 
 /** Tests what a browser gets from `taskCancel()`. */
-export function describeTaskCancel(makeService: MakeService): void {
+export function describeTaskCancel(rig: QueueRig): void {
   describe("taskCancel()", () => {
-    const rig = useQueue(makeService);
     const apps: TestApp[] = [];
     let app: TestApp;
 

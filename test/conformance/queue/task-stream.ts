@@ -1,13 +1,12 @@
 import { expect } from "chai";
 
 import { eventually } from "../../support/eventually.js";
-import { useQueue, type TaskWatcher } from "../../support/queue-rig.js";
-import { untilIdle, type MakeService } from "../../support/service.js";
+import type { QueueRig, TaskWatcher } from "../../support/queue-rig.js";
+import { untilIdle } from "../../support/service.js";
 
 /** Tests which events clients get that watch a task from any point in time. */
-export function describeTaskStream(makeService: MakeService): void {
+export function describeTaskStream(rig: QueueRig): void {
   describe("client that watches a task", () => {
-    const rig = useQueue(makeService);
     const STORY = ["queued", "started", "progress", "succeeded"];
 
     const logKeys = (): Promise<string[]> => rig.raw.keys("sse:*:{tasks}:task_progress:*");

@@ -2,17 +2,15 @@ import { expect } from "chai";
 
 import { eventually } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
-import { useQueue } from "../../support/queue-rig.js";
-import { untilIdle, type MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
+import { untilIdle } from "../../support/service.js";
 
 /** Tests pausing and rate limits. */
-export function describeThrottling(makeService: MakeService): void {
+export function describeThrottling(rig: QueueRig): void {
   const entries = (count: number): { kind: string; payload: number }[] =>
     Array.from({ length: count }, (_, index) => ({ kind: "kind", payload: index }));
 
   describe("paused queue", () => {
-    const rig = useQueue(makeService);
-
     it("starts no task in any process until resume(), and running tasks continue", async () => {
       const other = await rig.elsewhere();
       await rig.queue.enqueue("kind", null, { id: "under-way" });
@@ -63,8 +61,6 @@ export function describeThrottling(makeService: MakeService): void {
   });
 
   describe("rateLimit", () => {
-    const rig = useQueue(makeService);
-
     it("applies to all workers together: max at once, then evenly over the interval", async () => {
       const rateLimit = { max: 5, intervalMs: 250 };
       const begun: number[] = [];

@@ -5,8 +5,7 @@ import { stub } from "sinon";
 import type { TaskContext } from "../../../lib/index.js";
 import { eventually } from "../../support/eventually.js";
 import { anyThrown, HOSTILE } from "../../support/hostile.js";
-import { useQueue } from "../../support/queue-rig.js";
-import type { MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
 
 /** Places at which a handler throws or passes a hostile value. */
 const PLACES = ["throws", "rejects", "returns", "onError", "progress", "log", "write"] as const;
@@ -41,10 +40,8 @@ async function commit({ place, make }: Deed, { progress, log, write }: TaskConte
 }
 
 /** Tests handlers that throw any value. */
-export function describeThrownValues(makeService: MakeService): void {
+export function describeThrownValues(rig: QueueRig): void {
   describe("value that a handler throws", () => {
-    const rig = useQueue(makeService);
-
     /** Runs one task for each deed, each followed by a normal task. */
     async function run(deeds: readonly Deed[]): Promise<void> {
       const queue = rig.sse.queue(`${rig.name}-${Math.random().toString(36).slice(2)}`);

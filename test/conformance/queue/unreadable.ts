@@ -3,8 +3,8 @@ import { expect } from "chai";
 import type { QueueService } from "../../../lib/index.js";
 import { eventually } from "../../support/eventually.js";
 import { createRandom } from "../../support/random.js";
-import { useQueue, type QueueRig } from "../../support/queue-rig.js";
-import { faultOf, type MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
+import { faultOf } from "../../support/service.js";
 
 type UnreadablePage = Awaited<ReturnType<QueueService["listUnreadable"]>>;
 
@@ -26,10 +26,8 @@ const IMPOSSIBLE: readonly (readonly [field: string, value: string])[] = [
 ];
 
 /** Tests tasks that another program has damaged, and ids without a task. */
-export function describeUnreadable(makeService: MakeService): void {
+export function describeUnreadable(rig: QueueRig): void {
   describe("unreadable task", () => {
-    const rig = useQueue(makeService);
-
     it("is set aside, counted and listed, and other tasks run", async () => {
       const broken: string[] = [];
       for (const [index, [field, value]] of IMPOSSIBLE.entries()) {

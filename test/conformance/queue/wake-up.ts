@@ -2,8 +2,8 @@ import { expect } from "chai";
 
 import type { RedisSse } from "../../../lib/index.js";
 import { deferred, eventually } from "../../support/eventually.js";
-import { useQueue } from "../../support/queue-rig.js";
-import { untilIdle, type MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
+import { untilIdle } from "../../support/service.js";
 
 /** Counts the claims of a service's workers. */
 function countClaims(sse: RedisSse): { count: number } {
@@ -18,10 +18,8 @@ function countClaims(sse: RedisSse): { count: number } {
 }
 
 /** Tests many workers in one process. */
-export function describeWakeUp(makeService: MakeService): void {
+export function describeWakeUp(rig: QueueRig): void {
   describe("idle workers in one process", () => {
-    const rig = useQueue(makeService);
-
     for (const [concurrency, looks] of [
       [1, 3],
       [3, 1],

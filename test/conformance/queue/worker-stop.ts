@@ -3,14 +3,12 @@ import { expect } from "chai";
 import { RedisSseError, type TaskContext } from "../../../lib/index.js";
 import { deferred, eventually, settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
-import { useQueue } from "../../support/queue-rig.js";
-import { expectFault, faultOf, untilIdle, type MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
+import { expectFault, faultOf, untilIdle } from "../../support/service.js";
 
 /** Tests how workers and their services stop. */
-export function describeWorkerStop(makeService: MakeService): void {
+export function describeWorkerStop(rig: QueueRig): void {
   describe("stopping worker", () => {
-    const rig = useQueue(makeService);
-
     it("lets running tasks end and starts no others", async () => {
       await rig.queue.enqueue("kind", null, { id: "under-way" });
       await rig.queue.enqueue("kind", null, { id: "waiting" });
@@ -110,7 +108,7 @@ export function describeWorkerStop(makeService: MakeService): void {
       const clock = new FakeClock();
       const closed = await rig.service({ clock });
       await closed.close();
-      expect(() => closed.queue(rig.name).worker(rig.hang)).to.throw(RedisSseError, /closed/);
+      expect(() => closed.queue(rig.name)).to.throw(RedisSseError, /closed/);
       await settle();
       expect(clock.pending, "timers").to.equal(0);
     });

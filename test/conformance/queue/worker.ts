@@ -4,14 +4,12 @@ import { TaskFailure } from "../../../lib/index.js";
 import { deferred, eventually, settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { holdSubscriptions } from "./hold-subscriptions.js";
-import { useQueue } from "../../support/queue-rig.js";
-import { untilIdle, type MakeService } from "../../support/service.js";
+import type { QueueRig } from "../../support/queue-rig.js";
+import { untilIdle } from "../../support/service.js";
 
 /** Tests how workers get their tasks. */
-export function describeWorker(makeService: MakeService): void {
+export function describeWorker(rig: QueueRig): void {
   describe("worker", () => {
-    const rig = useQueue(makeService);
-
     it("runs exactly as many tasks at once as its concurrency", async () => {
       const gates = new Map<string, () => void>();
       let now = 0;
