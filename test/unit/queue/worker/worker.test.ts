@@ -240,9 +240,10 @@ describe("Worker", () => {
 
     it("waits at most one second for a queue that does not answer", async () => {
       const claim = deferred<ClaimReply>();
+      const stored = deferred<boolean>();
       port.give("under way");
       port.claims.push(() => claim.promise);
-      port.onSettle = () => new Promise(() => {});
+      port.onSettle = () => stored.promise;
       const worker = start(() => new Promise(() => {}), { concurrency: 2 });
       await settle();
       const stopped = worker.stop({ graceMs: 500 });
@@ -259,6 +260,8 @@ describe("Worker", () => {
       await settle();
       expect(port.givenBack).to.deep.equal(["under way", "late"]);
       expect(worker.running).to.equal(0);
+      stored.resolve(true);
+      await settle();
     });
 
     it("can be called by a handler", async () => {
