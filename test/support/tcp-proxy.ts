@@ -35,7 +35,6 @@ export class TcpProxy {
   #cutsFrom: ((opening: Buffer) => boolean) | null = null;
   #idleMs = 0;
   #delayMs = 0;
-  #bytesPerSecond = Infinity;
   #cutAt: Buffer | null = null;
   #cutAtReply = false;
   #cutInReply: ((reply: Buffer) => number) | null = null;
@@ -99,11 +98,6 @@ export class TcpProxy {
   /** Delays all data from now on. The order stays. */
   delay(delayMs: number): void {
     this.#delayMs = delayMs;
-  }
-
-  /** Limits the bytes per second, for each direction of each connection. Further data waits at the sender. */
-  throttle(bytesPerSecond: number): void {
-    this.#bytesPerSecond = bytesPerSecond;
   }
 
   /** Closes every new connection, as a server at its connection limit does. */
@@ -258,11 +252,6 @@ export class TcpProxy {
 
   /** Delay of the simulated network. A timer is correct here, because the delay is the fault. */
   #pass({ from, to, chunks }: Way, chunk: Buffer): void {
-    if (this.#bytesPerSecond !== Infinity) {
-      from.pause();
-      const forMs = (chunk.length / this.#bytesPerSecond) * 1_000;
-      setTimeout(() => !this.#held && from.resume(), forMs);
-    }
     if (this.#delayMs === 0 && chunks.length === 0) {
       if (to.write(chunk)) return;
       from.pause();

@@ -1,9 +1,6 @@
 import { once } from "node:events";
-import type { Server } from "node:http";
 import { connect, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
-
-import { expect } from "chai";
 
 import { parseChunked, type ChunkedBody } from "./chunked.js";
 import { parseEvents, type ReceivedEvent } from "./event-reader.js";
@@ -86,14 +83,4 @@ export async function openWire(url: string, text: string): Promise<WireClient> {
 /** A complete GET request, as a browser's EventSource sends it. */
 export function getRequest(path: string): string {
   return `GET ${path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n`;
-}
-
-/** Resolves when a server sees no connected client. */
-export async function untilNobodyIsConnected(server: Server): Promise<void> {
-  await eventually(async () => {
-    const count = await new Promise<number>((resolve, reject) =>
-      server.getConnections((error, open) => (error ? reject(error) : resolve(open))),
-    );
-    expect(count, "connections to the app").to.equal(0);
-  }, 10_000);
 }

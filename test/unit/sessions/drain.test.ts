@@ -1,17 +1,15 @@
 import { expect } from "chai";
 
 import type { CloseReason } from "../../../lib/catalogue/close-reasons.js";
-import { readOptions } from "../../../lib/options.js";
-import { SessionManager } from "../../../lib/sessions/session-manager.js";
+import type { SessionManager } from "../../../lib/sessions/session-manager.js";
 import { deferred, settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { FakeSink } from "../../support/fake-sink.js";
-import { noHistory } from "../../support/no-history.js";
-import { noRevocations } from "../../support/no-revocations.js";
 import { oneStepSlices } from "../../support/one-step-slices.js";
 import { recordingLog } from "../../support/recording-logger.js";
 import { faultOf } from "../../support/service.js";
-import { ScriptedHubConnection, ScriptedRedis } from "../../support/scripted-redis.js";
+import { ScriptedRedis } from "../../support/scripted-redis.js";
+import { createSessionManager } from "../../support/session-manager.js";
 
 const STREAMS = 10;
 
@@ -35,19 +33,7 @@ describe("SessionManager with slices of one step", () => {
     redis = new ScriptedRedis();
     const recording = recordingLog(clock);
     ({ lines } = recording);
-    streams = new SessionManager({
-      settings: readOptions({ heartbeatMs: 1_000_000 }),
-      clock,
-      slices: oneStepSlices(),
-      log: recording.log,
-      history: noHistory,
-      connect: (handlers) => new ScriptedHubConnection(redis, handlers),
-      lease: () => Promise.reject(new Error("streams share one connection")),
-      idTokens: null,
-      explain: (fault) => fault,
-      rights: noRevocations,
-      readTcpTable: null,
-    });
+    streams = createSessionManager(redis, { clock, slices: oneStepSlices(), log: recording.log });
     sinks = Array.from({ length: STREAMS }, () => new FakeSink());
     const opening = Promise.all(sinks.map((sink) => streams.open({}, sink, "a")));
     await settle();

@@ -3,17 +3,14 @@ import { endianness } from "node:os";
 import { expect } from "chai";
 
 import type { PubSubSession } from "../../../lib/sessions/session.js";
-import { SessionManager } from "../../../lib/sessions/session-manager.js";
+import type { SessionManager } from "../../../lib/sessions/session-manager.js";
 import { placeOf } from "../../../lib/peers/tcp-table.js";
 import { readOptions } from "../../../lib/options.js";
-import { Slices } from "../../../lib/slices.js";
 import { settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
-import { recordingLog } from "../../support/recording-logger.js";
 import { FakeSink } from "../../support/fake-sink.js";
-import { noHistory } from "../../support/no-history.js";
-import { noRevocations } from "../../support/no-revocations.js";
-import { ScriptedHubConnection, ScriptedRedis } from "../../support/scripted-redis.js";
+import { ScriptedRedis } from "../../support/scripted-redis.js";
+import { createSessionManager } from "../../support/session-manager.js";
 
 const PEER_TIMEOUT_MS = 4_000;
 
@@ -41,17 +38,9 @@ describe("SessionManager", () => {
     times = reads = destroyed = 0;
     sink.connection = { ...ENDS, setKeepAlive: () => {}, destroy: () => destroyed++ };
     const { ends } = placeOf(ENDS, endianness() === "LE")!;
-    streams = new SessionManager({
-      settings: readOptions({ limits: { peerTimeoutMs: PEER_TIMEOUT_MS }, heartbeatMs: 1_000_000 }),
+    streams = createSessionManager(redis, {
       clock,
-      slices: new Slices(clock),
-      log: recordingLog(clock).log,
-      history: noHistory,
-      connect: (handlers) => new ScriptedHubConnection(redis, handlers),
-      lease: () => Promise.reject(new Error("streams share one connection")),
-      idTokens: null,
-      explain: (fault) => fault,
-      rights: noRevocations,
+      settings: readOptions({ limits: { peerTimeoutMs: PEER_TIMEOUT_MS }, heartbeatMs: 1_000_000 }),
       // oxlint-disable-next-line typescript/require-await -- the real reader is an async generator
       readTcpTable: async function* () {
         reads++;
