@@ -64,6 +64,29 @@ describe("TaskAttempt", () => {
     expect(stored.content.split("\n")[0]).to.equal(`TaskFailure: ${"x".repeat(1_500)}`);
   });
 
+  describe("timeoutMs", () => {
+    it("aborts the signal and settles the attempt once at the timeout", async () => {
+      const gate = deferred();
+      start(
+        ({ signal }) => {
+          signal.addEventListener("abort", () => told.push(signal.reason));
+          return gate.promise;
+        },
+        leaseOf({ settings: { timeoutMs: 500 } }),
+      );
+      port.clock.advance(499);
+      await settle();
+      expect(port.settled).to.deep.equal([]);
+      port.clock.advance(1);
+      gate.resolve();
+      await expectOver();
+      expect(port.settled).to.have.length(1);
+      expect(port.settled[0]![1]).to.include({ verdict: "retry", message: "timed out" });
+      expectFault(told[0], "TIMEOUT");
+      expect(told, "the reason of the signal and the error for onError").to.deep.equal([told[0], told[0]]);
+    });
+  });
+
   describe("lose()", () => {
     it("waits for the queue's answer if the outcome has already been sent", async () => {
       const answer = deferred<boolean>();
