@@ -1,6 +1,3 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import express, { type Express } from "express";
@@ -34,17 +31,13 @@ const PAGE = `<!doctype html>
 /** Chromium, with a page of its own for each connection. */
 export class ClientBrowser {
   readonly #context: BrowserContext;
-  readonly #profile: string;
 
-  private constructor(context: BrowserContext, profile: string) {
+  private constructor(context: BrowserContext) {
     this.#context = context;
-    this.#profile = profile;
   }
 
   static async start(executablePath: string): Promise<ClientBrowser> {
-    const profile = await mkdtemp(join(tmpdir(), "redis-sse-browser-"));
-    const context = await chromium.launchPersistentContext(profile, { executablePath, args: FLAGS });
-    return new ClientBrowser(context, profile);
+    return new ClientBrowser(await chromium.launchPersistentContext("", { executablePath, args: FLAGS }));
   }
 
   /** Opens a page of the server that has the stream: the client's requests are of the same origin. */
@@ -71,7 +64,6 @@ export class ClientBrowser {
 
   async stop(): Promise<void> {
     await this.#context.close();
-    await rm(this.#profile, { recursive: true, force: true });
   }
 }
 

@@ -1,7 +1,3 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-
 import { expect } from "chai";
 import { chromium, type BrowserContext, type Page } from "playwright-core";
 
@@ -25,26 +21,19 @@ export class DemoBrowser {
   readonly context: BrowserContext;
   /** The errors and warnings that the pages wrote to their consoles. */
   #complaints: string[] = [];
-  readonly #profile: string;
 
-  constructor(demo: DemoProcess, context: BrowserContext, profile: string) {
+  constructor(demo: DemoProcess, context: BrowserContext) {
     this.demo = demo;
     this.context = context;
-    this.#profile = profile;
   }
 
   /** A demo with a private Redis, or the given demo. */
   static async start(executablePath: string, given?: DemoProcess): Promise<DemoBrowser> {
-    const profile = await mkdtemp(join(tmpdir(), "redis-sse-browser-"));
     const server = await locate("redis");
     const demo = given ?? (await (server === null ? startDemo({}) : startDemoWith(server)));
     const viewport = { width: 1280, height: 800 };
-    const context = await chromium.launchPersistentContext(profile, {
-      executablePath,
-      args: FLAGS,
-      viewport,
-    });
-    return new DemoBrowser(demo, context, profile);
+    const context = await chromium.launchPersistentContext("", { executablePath, args: FLAGS, viewport });
+    return new DemoBrowser(demo, context);
   }
 
   async openAs(user: string): Promise<Page> {
@@ -75,6 +64,5 @@ export class DemoBrowser {
   async stop(): Promise<void> {
     await this.context.close();
     await this.demo.stop();
-    await rm(this.#profile, { recursive: true, force: true });
   }
 }

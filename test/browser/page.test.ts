@@ -54,7 +54,30 @@ describe("demo page", function () {
     return row;
   }
 
+  async function send(page: Page, to: string, title: string, body: string): Promise<void> {
+    const form = page.locator("[data-testid=send-form]");
+    await form.locator("[name=userId]").fill(to);
+    await form.locator("[name=title]").fill(title);
+    await form.locator("[name=body]").fill(body);
+    await form.locator("button[type=submit]").click();
+    await page.locator("[data-testid=send-result][data-state=ok]").waitFor();
+  }
+
   const widthOf = (page: Page): Promise<number> => page.evaluate("document.documentElement.scrollWidth");
+
+  it("shows a notification live to its user, who can be another one in each tab", async () => {
+    const [bob, carol] = [await browser.openAs("bob"), await browser.openAs("carol")];
+    const body = "<img src=x onerror=alert(1)>";
+    await send(bob, "carol", "From Bob", body);
+    await carol.locator("[data-testid=unread-count]", { hasText: "1" }).waitFor();
+    await carol.locator("[data-testid=bell]").click();
+    const item = carol.locator("[data-testid=notification]").first();
+    expect(await item.textContent())
+      .to.include("From Bob")
+      .and.to.include(body);
+    expect(await carol.locator("[data-testid=notification] img").count()).to.equal(0);
+    expect(await bob.locator("[data-testid=notification]").count()).to.equal(0);
+  });
 
   for (const width of WIDTHS) {
     it(`wraps a long kind without spaces and covers no button (window of ${width} px)`, async () => {
@@ -188,8 +211,10 @@ describe("demo page", function () {
     const pages = [await browser.openAs("alice"), await browser.openAs("bob"), await browser.openAs("carol")];
     const panel = pages[2]!.locator("[data-testid=pool-panel]");
     await panel
+      .and(pages[2]!.locator("[data-state=live]"))
       .locator("[data-testid=pool-headline]", { hasText: "3 browsers, 2 Redis connections" })
       .waitFor();
+    await panel.locator("[data-testid=pool-channels]", { hasText: "notifications:carol" }).waitFor();
     expect(await panel.innerText()).to.not.match(/lease|drift|around it/i);
     expect(await panel.locator("[data-testid=pool-dedicated]").isVisible()).to.equal(false);
   });

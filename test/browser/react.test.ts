@@ -1,7 +1,3 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-
 import { expect } from "chai";
 import type { Express } from "express";
 import { chromium, type BrowserContext, type Page } from "playwright-core";
@@ -32,7 +28,6 @@ for (const [version, suffix] of [
     let bundles: ReactBundles;
     let server: RedisServer;
     let context: BrowserContext;
-    let profile: string;
     let sse: RedisSse;
     let queue: QueueService;
     let app: TestApp;
@@ -47,15 +42,13 @@ for (const [version, suffix] of [
       const executablePath = await need("chromium", this);
       server = await RedisServer.start(await need("redis", this));
       bundles = await bundleReact(suffix);
-      profile = await mkdtemp(join(tmpdir(), "redis-sse-browser-"));
-      context = await chromium.launchPersistentContext(profile, { executablePath, args: FLAGS });
+      context = await chromium.launchPersistentContext("", { executablePath, args: FLAGS });
     });
 
     after(async () => {
       await context?.close();
       await server?.stop();
       await bundles?.remove();
-      if (profile !== undefined) await rm(profile, { recursive: true, force: true });
     });
 
     beforeEach(async () => {

@@ -43,7 +43,7 @@ describe("tasks of the demo in a browser", function () {
   it("shows the output of a task live", async () => {
     const page = await browser.openAs("alice");
     const row = await start(page, { kind: "report", steps: 8, stepMs: 150 });
-    await page.locator(`${row}[data-status=running]`).waitFor();
+    await page.locator(`${row}[data-status=running]:not([data-progress="0"])`).waitFor();
     await outputIn(page, row).filter({ hasText: "attempt 1: 8 steps" }).waitFor();
     await outputIn(page, row).filter({ hasText: "Orders are up" }).waitFor();
     await page.locator(`${row}[data-status=succeeded][data-progress="100"]`).waitFor();

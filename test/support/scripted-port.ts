@@ -36,7 +36,7 @@ export function claimOf(...ids: string[]): ClaimReply {
 }
 
 /** A running attempt: the second of three attempts of task "a", at 30 percent. */
-export function ticketOf(more: Partial<Pick<TaskLease, "attempts" | "settings">> = {}): TaskLease {
+export function leaseOf(more: Partial<Pick<TaskLease, "attempts" | "settings">> = {}): TaskLease {
   const fields = { status: "running", attempt: "2", progress: "30", kind: "kind", queue: "q" };
   return {
     task: parseTask("a", new Map(Object.entries(fields))),

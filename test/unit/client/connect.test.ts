@@ -8,57 +8,10 @@ import {
   type ConnectOptions,
   type Gap,
   type Message,
-  type Source,
-  type SourceEnd,
-  type SourceListener,
-  type SourceRequest,
   type Status,
   type StreamConnection,
 } from "../../../client/index.js";
-
-const HEARTBEAT_MS = 15_000;
-const NETWORK: SourceEnd = { reason: "network", isFinal: false };
-
-/** One connection of the source. */
-interface Attempt {
-  readonly request: SourceRequest;
-  readonly listener: SourceListener;
-  end(end?: SourceEnd): Promise<void>;
-}
-
-class ScriptedSource implements Source {
-  readonly name = "/events";
-  readonly attempts: Attempt[] = [];
-
-  open(request: SourceRequest, listener: SourceListener): Promise<SourceEnd> {
-    return new Promise((resolve) => {
-      const end = async (given: SourceEnd = NETWORK): Promise<void> => {
-        resolve(given);
-        await flush();
-      };
-      this.attempts.push({ request, listener, end });
-    });
-  }
-
-  get last(): Attempt {
-    return this.attempts.at(-1)!;
-  }
-
-  say(event: string, data: unknown, id = ""): void {
-    const text = typeof data === "string" ? data : JSON.stringify(data);
-    this.last.listener.onActivity();
-    this.last.listener.onMessage({ event, text, id });
-  }
-
-  greet(heartbeatMs: number | null = HEARTBEAT_MS): void {
-    this.say("connected", { sessionId: "s", channels: [], recovered: false, heartbeatMs });
-  }
-}
-
-/** Lets promise callbacks run. Timers are fake. */
-async function flush(): Promise<void> {
-  for (let turn = 0; turn < 10; turn++) await Promise.resolve();
-}
+import { flush, HEARTBEAT_MS, ScriptedSource } from "../../support/scripted-source.js";
 
 class FakePage extends EventTarget {
   visibilityState = "visible";

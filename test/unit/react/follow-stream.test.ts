@@ -1,45 +1,11 @@
 import { expect } from "chai";
 import * as sinon from "sinon";
 
-import type { Source, SourceEnd, SourceListener, SourceRequest } from "../../../client/index.js";
 import { createFollowStore, type StreamReducer } from "../../../react/follow-stream.js";
 import type { StreamStore } from "../../../react/stream-store.js";
 import { answered, taskReducer, type TaskState } from "../../../react/task-state.js";
+import { flush, ScriptedSource } from "../../support/scripted-source.js";
 import { textReducer, type TextStreamResult } from "../../../react/use-text-stream.js";
-
-/** Gives the test its open connections. */
-class ScriptedSource implements Source {
-  readonly name = "/stream";
-  readonly requests: SourceRequest[] = [];
-  readonly listeners: SourceListener[] = [];
-  #end!: (end: SourceEnd) => void;
-
-  open(request: SourceRequest, listener: SourceListener): Promise<SourceEnd> {
-    this.requests.push(request);
-    this.listeners.push(listener);
-    return new Promise((resolve) => (this.#end = resolve));
-  }
-
-  say(event: string, data: unknown, id = "1"): void {
-    const text = typeof data === "string" ? data : JSON.stringify(data);
-    this.listeners.at(-1)!.onMessage({ event, text, id });
-  }
-
-  async end(reason: string): Promise<void> {
-    this.#end({ reason, isFinal: true });
-    await flush();
-  }
-
-  /** The number of connections that are not aborted. */
-  get openCount(): number {
-    return this.requests.filter(({ signal }) => !signal.aborted).length;
-  }
-}
-
-/** Lets promise callbacks run. Timers are fake. */
-async function flush(): Promise<void> {
-  for (let turn = 0; turn < 10; turn++) await Promise.resolve();
-}
 
 describe("the state of a followed stream", () => {
   let clock: sinon.SinonFakeTimers;
@@ -79,9 +45,9 @@ describe("the state of a followed stream", () => {
     const store = createFollowStore(source, { current: {} }, textReducer);
     store.subscribe(listener)();
     unsubscribe = store.subscribe(listener);
-    expect(source.requests).to.have.length(0);
+    expect(source.attempts).to.have.length(0);
     await flush();
-    expect(source.requests).to.have.length(1);
+    expect(source.attempts).to.have.length(1);
   });
 
   it("tells its listeners once for many events, and never after the last one has left", async () => {
@@ -115,7 +81,7 @@ describe("the state of a followed stream", () => {
       status: { state: "open" },
       error: null,
     });
-    await source.end("completed");
+    await source.last.end({ reason: "completed", isFinal: true });
     expect(shown(store)).to.deep.include({ isDone: true, error: null });
   });
 
@@ -123,12 +89,12 @@ describe("the state of a followed stream", () => {
     const store = await startText();
     source.say("chunk", "Hello, ");
     source.say("gap", { reason: "slow", channels: ["a"] });
-    source.listeners[0]!.onMessage({ event: "chunk", text: "of the first connection", id: "2" });
+    source.attempts[0]!.listener.onMessage({ event: "chunk", text: "of the first connection", id: "2" });
     expect(shown(store).text).to.equal("");
-    expect(source.requests.map(({ lastEventId }) => lastEventId)).to.deep.equal(["", ""]);
+    expect(source.attempts.map(({ request }) => request.lastEventId)).to.deep.equal(["", ""]);
     expect(source.openCount).to.equal(1);
     source.say("chunk", "Hello, world");
-    await source.end("completed");
+    await source.last.end({ reason: "completed", isFinal: true });
     expect(shown(store)).to.deep.include({ text: "Hello, world", isDone: true, error: null });
   });
 
@@ -137,14 +103,14 @@ describe("the state of a followed stream", () => {
     source.say("gap", { reason: "trimmed", channels: [] });
     source.say("gap", { reason: "trimmed", channels: [] });
     source.say("chunk", "the rest");
-    await source.end("completed");
-    expect(source.requests).to.have.length(2);
+    await source.last.end({ reason: "completed", isFinal: true });
+    expect(source.attempts).to.have.length(2);
     expect(shown(store)).to.deep.include({ text: "the rest", isDone: false, error: "trimmed" });
   });
 
   it("tells why the server refused the stream", async () => {
     const store = await startText();
-    await source.end("forbidden");
+    await source.last.end({ reason: "forbidden", isFinal: true });
     expect(shown(store)).to.deep.include({ isDone: false, error: "forbidden" });
   });
 

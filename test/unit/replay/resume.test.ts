@@ -33,6 +33,8 @@ const cursor = (offset: number, epoch = EPOCH, channel = "c"): readonly EventIdE
   { tag: tagOf(channel), epoch, offset },
 ];
 
+type Places = readonly EventIdEntry[];
+
 describe("parseLastEventId()", () => {
   it('returns "now" for a missing or empty id', () => {
     expect(parseLastEventId(undefined, [])).to.equal("now");
@@ -124,21 +126,13 @@ describe("ClientPlaces", () => {
 });
 
 describe("decideStart()", () => {
-  const start = (
-    requested: RequestedStart | readonly EventIdEntry[],
-    given: Partial<Tail> = {},
-    budget = 100,
-    now = NOW,
-  ) => {
-    const places =
-      typeof requested === "string" || requested instanceof ClientPlaces
-        ? requested
-        : new ClientPlaces(requested, ["c"]);
+  const start = (requested: RequestedStart | Places, given: Partial<Tail> = {}, budget = 100, now = NOW) => {
+    const places = Array.isArray(requested)
+      ? new ClientPlaces(requested as Places, ["c"])
+      : (requested as RequestedStart);
     return decideStart("c", places, tail(given), { budget, memoryMs: MEMORY_MS, now });
   };
-  const wasEmpty = (since: number, run = 0): RequestedStart | readonly EventIdEntry[] => [
-    { tag: tagOf("c"), ...none(since), run },
-  ];
+  const wasEmpty = (since: number, run = 0): Places => [{ tag: tagOf("c"), ...none(since), run }];
   const stamped = (stamp: number): readonly EventIdEntry[] => [{ ...cursor(10)[0]!, stamp }];
   const top = { epoch: EPOCH, offset: 10 };
   const newest = { ...top, stamp: 1_000_010 };
@@ -147,94 +141,49 @@ describe("decideStart()", () => {
   const whole = { position: { epoch: EPOCH, offset: 0 }, resumed: false };
   const resumed = { ...whole, resumed: true };
 
-  type Case = readonly [
-    where: string,
-    requested: RequestedStart | readonly EventIdEntry[],
-    log: Partial<Tail>,
-    expected: { readonly position: Position; readonly resumed: boolean; readonly gap?: string },
-  ];
-  const CASES: readonly Case[] = [
+  type Expected = { readonly position: Position; readonly resumed: boolean; readonly gap?: string };
+  /** New events only, after a gap. */
+  const lost = (gap: string, position: Position = top): Expected => ({ position, resumed: false, gap });
+  const atPlace = (position: Position): Expected => ({ position, resumed: true });
+  const restarted = { run: 2, mayHaveLost: true };
+
+  const CASES: readonly (readonly [string, RequestedStart | Places, log: Partial<Tail>, Expected])[] = [
     ["with new events without an id", "now", {}, now],
     ["at the beginning of a finite channel", "now", { finite: true }, whole],
     ["at the beginning of a completed channel", "now", { ending: "completed" }, whole],
     ["at the beginning of a broken channel", "now", { ending: "broken" }, whole],
     ['at the beginning for "earliest"', "earliest", {}, whole],
     ["at the client's position in a finite channel", cursor(0), { finite: true }, resumed],
-    ["after a gap if the id is malformed", "malformed", {}, { ...now, gap: "malformed" }],
-    ["after a gap if the id has only other channels", cursor(3, EPOCH, "d"), {}, { ...now, gap: "foreign" }],
-    ["after a gap if the id has another epoch", cursor(3, OTHER), {}, { ...now, gap: "epoch" }],
-    ["after a gap if the id is ahead of the log", cursor(11), {}, { ...now, gap: "future" }],
+    ["after a gap if the id is malformed", "malformed", {}, lost("malformed")],
+    ["after a gap if the id has only other channels", cursor(3, EPOCH, "d"), {}, lost("foreign")],
+    ["after a gap if the id has another epoch", cursor(3, OTHER), {}, lost("epoch")],
+    ["after a gap if the id is ahead of the log", cursor(11), {}, lost("future")],
+    ["after a gap if the id has the largest offset", cursor(Number.MAX_SAFE_INTEGER), {}, lost("future")],
     [
-      "after a gap if the id has the largest offset",
-      cursor(Number.MAX_SAFE_INTEGER),
-      {},
-      { ...now, gap: "future" },
-    ],
-    [
-      "after a gap if the log has another event at the client's position",
+      "after a gap for another event at the place",
       stamped(1_999_999),
       { position: newest },
-      { position: newest, resumed: false, gap: "future" },
+      lost("future", newest),
     ],
     [
-      "at the client's position if the log has the same event there",
+      "at the place if the log has the same event there",
       stamped(1_000_010),
       { position: newest },
-      { position: newest, resumed: true },
+      atPlace(newest),
     ],
-    [
-      "at the client's position if the id has no stamp",
-      cursor(10),
-      { position: newest },
-      { position: top, resumed: true },
-    ],
+    ["at the place if the id has no stamp", cursor(10), { position: newest }, atPlace(top)],
     ["at the first event if the channel had no log", wasEmpty(NOW - MEMORY_MS), {}, resumed],
     ["at the first event if the clock was set back", wasEmpty(NOW + 5), {}, resumed],
-    [
-      "after a gap if the channel had no log too long ago",
-      wasEmpty(NOW - MEMORY_MS - 1),
-      {},
-      { ...now, gap: "epoch" },
-    ],
-    [
-      "after a gap if the channel had no log and a Redis restart may have lost data since",
-      wasEmpty(NOW, 1),
-      { run: 2, mayHaveLost: true },
-      { ...now, gap: "epoch" },
-    ],
+    ["after a gap if the channel had no log too long ago", wasEmpty(NOW - MEMORY_MS - 1), {}, lost("epoch")],
+    ["after a gap if a restart may have lost the first events", wasEmpty(NOW, 1), restarted, lost("epoch")],
     ["at the first event if a Redis restart lost no data", wasEmpty(NOW, 1), { run: 2 }, resumed],
-    [
-      "at the first event if the server run is the same",
-      wasEmpty(NOW, 1),
-      { run: 1, mayHaveLost: true },
-      resumed,
-    ],
-    [
-      "at the first event if the server run is unknown",
-      wasEmpty(NOW, 1),
-      { run: 0, mayHaveLost: true },
-      resumed,
-    ],
-    [
-      "at the first event if the id has no server run",
-      wasEmpty(NOW, 0),
-      { run: 2, mayHaveLost: true },
-      resumed,
-    ],
-    [
-      "without a log if there is still none",
-      wasEmpty(NOW - 5),
-      { position: noLog },
-      { position: noLog, resumed: true },
-    ],
+    ["at the first event in the same server run", wasEmpty(NOW, 1), { ...restarted, run: 1 }, resumed],
+    ["at the first event in an unknown server run", wasEmpty(NOW, 1), { ...restarted, run: 0 }, resumed],
+    ["at the first event if the id has no server run", wasEmpty(NOW, 0), restarted, resumed],
+    ["without a log if there is still none", wasEmpty(NOW - 5), { position: noLog }, atPlace(noLog)],
     ["without a log and without an id", "now", { position: noLog }, { position: noLog, resumed: false }],
     ['without a log for "earliest"', "earliest", { position: noLog }, { position: noLog, resumed: false }],
-    [
-      "after a gap if the log is gone",
-      cursor(3),
-      { position: noLog },
-      { position: noLog, resumed: false, gap: "epoch" },
-    ],
+    ["after a gap if the log is gone", cursor(3), { position: noLog }, lost("epoch", noLog)],
   ];
   for (const [where, requested, log, expected] of CASES) {
     it(`starts ${where}`, () => expect(start(requested, log)).to.deep.equal({ gap: null, ...expected }));
@@ -242,55 +191,40 @@ describe("decideStart()", () => {
 
   describe("for a client that may not resume from every place", () => {
     const UNTIL = NOW + 1_000;
-    const limited = (
-      places: readonly EventIdEntry[],
-      floors: readonly EventIdEntry[] | null,
-      channels = ["c"],
-    ): RequestedStart =>
-      new ClientPlaces(places, channels, {
-        floors: floors && new ClientPlaces(floors, channels),
+    const limited = (places: Places, floors: Places | null): RequestedStart =>
+      new ClientPlaces(places, ["c"], {
+        floors: floors && new ClientPlaces(floors, ["c"]),
         validUntil: UNTIL,
       });
-    const at = (offset: number): Position => ({ epoch: EPOCH, offset });
-    const noLogThen = wasEmpty(NOW) as readonly EventIdEntry[];
-    const LIMITED: readonly [
-      string,
-      places: readonly EventIdEntry[],
-      floors: readonly EventIdEntry[] | null,
-      expected: { readonly position: Position; readonly resumed: boolean; readonly gap?: string },
-      given?: Partial<Tail>,
-    ][] = [
-      ["at a place after the floor", cursor(6), cursor(5), { position: at(6), resumed: true }],
-      ["at the floor", cursor(5), cursor(5), { position: at(5), resumed: true }],
+    const at = (offset: number): Expected => atPlace({ epoch: EPOCH, offset });
+    const noLogThen = wasEmpty(NOW);
+    const LIMITED: readonly [string, Places, floors: Places | null, Expected, given?: Partial<Tail>][] = [
+      ["at a place after the floor", cursor(6), cursor(5), at(6)],
+      ["at the floor", cursor(5), cursor(5), at(5)],
       [
         "at the floor after a gap if the place is earlier",
         cursor(4),
         cursor(5),
-        { position: at(5), resumed: true, gap: "foreign" },
+        { ...at(5), gap: "foreign" },
       ],
       [
-        "at the floor after a gap if the channel had no log at the place",
+        "at the floor after a gap if there was no log then",
         noLogThen,
         cursor(5),
-        { position: at(5), resumed: true, gap: "foreign" },
+        { ...at(5), gap: "foreign" },
       ],
-      ["with new events without a floor", cursor(6), [], { ...now, gap: "foreign" }],
-      ["with new events without a token", cursor(6), null, { ...now, gap: "foreign" }],
+      ["with new events without a floor", cursor(6), [], lost("foreign")],
+      ["with new events without a token", cursor(6), null, lost("foreign")],
       [
         "with new events with the floor of another channel",
         cursor(6),
         cursor(5, EPOCH, "d"),
-        { ...now, gap: "foreign" },
+        lost("foreign"),
       ],
       ["at any place of a log that began after the floor", cursor(0), cursor(9, OTHER), resumed],
       ["at any place if the channel had no log at the floor", cursor(0), noLogThen, resumed],
-      ["with new events if the log has lost the floor", cursor(4), cursor(11), { ...now, gap: "future" }],
-      [
-        "with new events if the place is of another log",
-        cursor(6, OTHER),
-        cursor(5),
-        { ...now, gap: "epoch" },
-      ],
+      ["with new events if the log has lost the floor", cursor(4), cursor(11), lost("future")],
+      ["with new events if the place is of another log", cursor(6, OTHER), cursor(5), lost("epoch")],
       ["at any place of a finite channel", cursor(0), null, resumed, { finite: true }],
       ["at any place of a completed channel", cursor(0), null, resumed, { ending: "completed" }],
     ];
@@ -303,18 +237,15 @@ describe("decideStart()", () => {
     it("starts with new events if the floors are too old", () => {
       expect(start(limited(cursor(6), cursor(5)), {}, 100, UNTIL).resumed).to.equal(true);
       const late = start(limited(cursor(6), cursor(5)), {}, 100, UNTIL + 1);
-      expect(late).to.deep.equal({ ...now, gap: "trimmed" });
+      expect(late).to.deep.equal(lost("trimmed"));
     });
   });
 
   it('returns the gap "limit" if more events are missed than may be replayed', () => {
     expect(start(cursor(4), {}, 6).resumed).to.equal(true);
-    expect(start(cursor(4), {}, 5)).to.deep.equal({ ...now, gap: "limit" });
-    expect(start(wasEmpty(NOW), {}, 9)).to.deep.equal({ ...now, gap: "limit" });
+    expect(start(cursor(4), {}, 5)).to.deep.equal(lost("limit"));
+    expect(start(wasEmpty(NOW), {}, 9)).to.deep.equal(lost("limit"));
     expect(start(cursor(10), {}, 0).resumed, "no missed events").to.equal(true);
-    expect(
-      start(cursor(10), {}, -3).resumed,
-      "no missed events, but other channels exceeded the limit",
-    ).to.equal(false);
+    expect(start(cursor(10), {}, -3).resumed, "other channels exceeded the limit").to.equal(false);
   });
 });

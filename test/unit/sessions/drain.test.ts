@@ -1,18 +1,16 @@
 import { expect } from "chai";
 
 import type { CloseReason } from "../../../lib/catalogue/close-reasons.js";
-import { readOptions } from "../../../lib/options.js";
-import { SessionManager } from "../../../lib/sessions/session-manager.js";
-import { Subscriptions } from "../../../lib/subscriptions/subscriptions.js";
+import type { SessionManager } from "../../../lib/sessions/session-manager.js";
+import type { Subscriptions } from "../../../lib/subscriptions/subscriptions.js";
 import { deferred, settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { FakeSink } from "../../support/fake-sink.js";
-import { noHistory } from "../../support/no-history.js";
-import { noRevocations } from "../../support/no-revocations.js";
 import { oneStepSlices } from "../../support/one-step-slices.js";
 import { recordingLog } from "../../support/recording-logger.js";
 import { faultOf } from "../../support/service.js";
-import { ScriptedHubConnection, ScriptedRedis } from "../../support/scripted-redis.js";
+import { ScriptedRedis } from "../../support/scripted-redis.js";
+import { createSessionManager } from "../../support/session-manager.js";
 
 const STREAMS = 10;
 
@@ -27,8 +25,8 @@ class LateClock extends FakeClock {
 describe("SessionManager with slices of one step", () => {
   let clock: LateClock;
   let redis: ScriptedRedis;
-  let subscriptions: Subscriptions;
   let streams: SessionManager;
+  let subscriptions: Subscriptions;
   let sinks: readonly FakeSink[];
   let lines: readonly string[];
 
@@ -37,27 +35,8 @@ describe("SessionManager with slices of one step", () => {
     redis = new ScriptedRedis();
     const recording = recordingLog(clock);
     ({ lines } = recording);
-    const common = {
-      settings: readOptions({ heartbeatMs: 1_000_000 }),
-      clock,
-      slices: oneStepSlices(),
-      log: recording.log,
-      history: noHistory,
-    };
-    subscriptions = new Subscriptions({
-      ...common,
-      connect: (handlers) => new ScriptedHubConnection(redis, handlers),
-      lease: () => Promise.reject(new Error("streams share one connection")),
-    });
-    streams = new SessionManager({
-      ...common,
-      subscriptions,
-      idTokens: null,
-      explain: (fault) => fault,
-      rights: noRevocations,
-      followRevocations: () => {},
-      readTcpTable: null,
-    });
+    const given = { clock, slices: oneStepSlices(), log: recording.log };
+    ({ streams, subscriptions } = createSessionManager(redis, given));
     sinks = Array.from({ length: STREAMS }, () => new FakeSink());
     const opening = Promise.all(sinks.map((sink) => streams.open({}, sink, "a")));
     await settle();

@@ -3,18 +3,15 @@ import { endianness } from "node:os";
 import { expect } from "chai";
 
 import type { PubSubSession } from "../../../lib/sessions/session.js";
-import { SessionManager } from "../../../lib/sessions/session-manager.js";
+import type { SessionManager } from "../../../lib/sessions/session-manager.js";
+import type { Subscriptions } from "../../../lib/subscriptions/subscriptions.js";
 import { placeOf } from "../../../lib/peers/tcp-table.js";
 import { readOptions } from "../../../lib/options.js";
-import { Slices } from "../../../lib/slices.js";
-import { Subscriptions } from "../../../lib/subscriptions/subscriptions.js";
 import { settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
-import { recordingLog } from "../../support/recording-logger.js";
 import { FakeSink } from "../../support/fake-sink.js";
-import { noHistory } from "../../support/no-history.js";
-import { noRevocations } from "../../support/no-revocations.js";
-import { ScriptedHubConnection, ScriptedRedis } from "../../support/scripted-redis.js";
+import { ScriptedRedis } from "../../support/scripted-redis.js";
+import { createSessionManager } from "../../support/session-manager.js";
 
 const PEER_TIMEOUT_MS = 4_000;
 
@@ -28,8 +25,8 @@ const ENDS = {
 describe("SessionManager", () => {
   let clock: FakeClock;
   let redis: ScriptedRedis;
-  let subscriptions: Subscriptions;
   let streams: SessionManager;
+  let subscriptions: Subscriptions;
   let sink: FakeSink;
   /** Number of resends in the kernel's TCP table. */
   let times: number;
@@ -43,32 +40,16 @@ describe("SessionManager", () => {
     times = reads = destroyed = 0;
     sink.connection = { ...ENDS, setKeepAlive: () => {}, destroy: () => destroyed++ };
     const { ends } = placeOf(ENDS, endianness() === "LE")!;
-    const common = {
-      settings: readOptions({ limits: { peerTimeoutMs: PEER_TIMEOUT_MS }, heartbeatMs: 1_000_000 }),
+    ({ streams, subscriptions } = createSessionManager(redis, {
       clock,
-      slices: new Slices(clock),
-      log: recordingLog(clock).log,
-      history: noHistory,
-    };
-    subscriptions = new Subscriptions({
-      ...common,
-      connect: (handlers) => new ScriptedHubConnection(redis, handlers),
-      lease: () => Promise.reject(new Error("streams share one connection")),
-    });
-    streams = new SessionManager({
-      ...common,
-      subscriptions,
-      idTokens: null,
-      explain: (fault) => fault,
-      rights: noRevocations,
-      followRevocations: () => {},
+      settings: readOptions({ limits: { peerTimeoutMs: PEER_TIMEOUT_MS }, heartbeatMs: 1_000_000 }),
       // oxlint-disable-next-line typescript/require-await -- the real reader is an async generator
       readTcpTable: async function* () {
         reads++;
         if (times > 0)
           yield `   1: ${ends} 01 00000005:00000000 01:00000126 0000000${times} 0 0 1 2 0 326 0 0 1 -1\n`;
       },
-    });
+    }));
   });
 
   afterEach(async () => {

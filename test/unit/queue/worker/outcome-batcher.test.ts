@@ -5,7 +5,7 @@ import { OutcomeBatcher } from "../../../../lib/queue/worker/outcome-batcher.js"
 import type { TaskLease } from "../../../../lib/queue/worker/task-lease.js";
 import type { TaskOutcome, WorkerPort } from "../../../../lib/queue/worker/worker-port.js";
 import { settle } from "../../../support/eventually.js";
-import { ticketOf, ScriptedPort } from "../../../support/scripted-port.js";
+import { leaseOf, ScriptedPort } from "../../../support/scripted-port.js";
 
 const OUTCOME: TaskOutcome = {
   verdict: "succeeded",
@@ -17,7 +17,7 @@ const OUTCOME: TaskOutcome = {
 };
 
 function leaseWithId(id: string): TaskLease {
-  const lease = ticketOf();
+  const lease = leaseOf();
   return { ...lease, task: { ...lease.task, id } };
 }
 

@@ -7,7 +7,7 @@ import { TaskAttempt } from "../../../../lib/queue/worker/task-attempt.js";
 import type { OutputEvent } from "../../../../lib/queue/worker/worker-port.js";
 import { maxFrameBytes } from "../../../../lib/text-splitter.js";
 import { deferred, settle } from "../../../support/eventually.js";
-import { ticketOf, ScriptedPort } from "../../../support/scripted-port.js";
+import { leaseOf, ScriptedPort } from "../../../support/scripted-port.js";
 import { expectFault, faultOf } from "../../../support/service.js";
 import { anyChunks, asRead, readerOf, wireBytes } from "../../../support/written-text.js";
 
@@ -23,7 +23,7 @@ describe("TaskReporter", () => {
     const over = deferred();
     const owner = { onDecided() {}, onDone: () => over.resolve() };
     const handling = { handler, onError() {} };
-    new TaskAttempt(port, new OutcomeBatcher(port), ticketOf(), handling, owner).start();
+    new TaskAttempt(port, new OutcomeBatcher(port), leaseOf(), handling, owner).start();
     await over.promise;
     expect(port.clock.pending, "timers").to.equal(0);
   }
