@@ -172,7 +172,7 @@ export class Connection implements StreamConnection {
     const waitMs = this.#backoff.next(now, retryAfterMs);
     this.#timer = setTimeout(() => this.#connect(), waitMs);
     const why = reason === cause && error !== undefined ? { error } : {};
-    this.#setStatus({ state: "waiting", reason, retryAt: now + waitMs, ...why });
+    this.#setStatus({ state: "waiting", reason, retryAt: Math.round(now + waitMs), ...why });
   }
 
   #receive(message: StreamMessage): void {

@@ -10,11 +10,12 @@ export interface ConnectOptions<Schemas extends EventSchemas = EventSchemas> ext
    */
   readonly events?: EventDefinitions<Schemas> | undefined;
   /**
-   * The id after which the stream starts, for example from the page that the server rendered.
+   * The id after which the stream starts, for example from the page that the server rendered. `null`, which the server's
+   * `lastEventId()` returns for channels without history, is the same as no id.
    *
    * @defaultValue the stream starts with new events
    */
-  readonly lastEventId?: string | undefined;
+  readonly lastEventId?: string | null | undefined;
   /**
    * Where the id of the last event is kept. With "session", it is in `sessionStorage`, so that the stream resumes after a reload.
    * If there is a stored id, `lastEventId` is ignored. "session" needs a URL that is not a function.
@@ -43,9 +44,24 @@ export interface ConnectOptions<Schemas extends EventSchemas = EventSchemas> ext
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Throws a `TypeError` if an option is invalid. `createFetchSource()` checks its own options. */
+const NAMES: readonly string[] = [
+  "credentials",
+  "events",
+  "fetch",
+  "headers",
+  "keepId",
+  "lastEventId",
+  "maxRetryMs",
+  "pauseHiddenAfterMs",
+  "signal",
+  "token",
+] satisfies (keyof ConnectOptions)[];
+
+/** Throws a `TypeError` if an option is unknown or invalid. `createFetchSource()` checks the values of its own options. */
 export function checkOptions(options: ConnectOptions, sourceName: string): void {
-  const { events, keepId = "memory", lastEventId = "", maxRetryMs = 0, pauseHiddenAfterMs = 0 } = options;
+  for (const name of Object.keys(options)) check(NAMES.includes(name), `${name} is not an option`);
+  const { events, keepId = "memory", maxRetryMs = 0, pauseHiddenAfterMs = 0 } = options;
+  const lastEventId = options.lastEventId ?? "";
   for (const [name, value] of Object.entries({ maxRetryMs, pauseHiddenAfterMs }))
     check(typeof value === "number" && value >= 0, `${name} must be a number of milliseconds, at least 0`);
   check(

@@ -363,6 +363,7 @@ describe("connect()", () => {
 
   it("refuses invalid options with a TypeError that names them", () => {
     const wrong: readonly (readonly [name: string, options: object])[] = [
+      ["maxretryMs is not an option", { maxretryMs: 1_000 }],
       ["maxRetryMs", { maxRetryMs: -1 }],
       ["pauseHiddenAfterMs", { pauseHiddenAfterMs: NaN }],
       ["lastEventId", { lastEventId: "a\nb" }],
