@@ -104,7 +104,7 @@ function open(
   target: StreamTarget,
   latest: Latest<AnyOptions>,
   update: Update<StreamResult>,
-  lastEventId: string | undefined,
+  lastEventId: string | null | undefined,
 ): StreamConnection {
   const handle = (data: unknown, message: Message): void => {
     if (!CONTROL.has(message.event)) update((state) => ({ ...state, lastMessage: message }));
