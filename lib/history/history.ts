@@ -29,6 +29,7 @@ export interface HistoryDependencies<Event> {
     readonly maxEventBytes: number;
     readonly maxReplayEvents: number;
     readonly maxBufferedBytes: number;
+    readonly maxTotalBufferedBytes: number;
     readonly closeTimeoutMs: number;
   };
   /** Encodes an event for a channel without history. */
@@ -71,6 +72,7 @@ export class History<Event> {
       ...deps,
       serverRun: () => runs.current(),
       maxPageBytes: Math.min(MAX_PAGE_BYTES, limits.maxBufferedBytes / 4),
+      maxCachedBytes: limits.maxTotalBufferedBytes / 4,
     });
   }
 

@@ -29,6 +29,8 @@ export interface LogReaderOptions<Event> {
   readonly serverRun: () => Promise<ServerRun>;
   /** Maximum bytes of data in a page. A page with a single event can be larger. */
   readonly maxPageBytes: number;
+  /** The most memory of pages that are kept for other streams. */
+  readonly maxCachedBytes: number;
   /** Converts an entry to the event that sessions send, once for all sessions. */
   readonly toEvent: (channel: string, place: Place, entry: LogContent) => Event;
   /** The approximate memory of an event. */
@@ -69,6 +71,13 @@ interface CachedPage<Event> {
   freshUntil: number;
 }
 
+interface CachedTail {
+  readonly readAt: number;
+  readonly tail: Promise<Tail>;
+  /** When the read was complete, as `monotonicNow()`; `Infinity` before. */
+  endedAt: number;
+}
+
 /** Counts of reads. */
 export interface LogReaderStatistics {
   /** Reads from Redis: of pages, and of the state of a log. */
@@ -78,9 +87,9 @@ export interface LogReaderStatistics {
 }
 
 const MAX_PAGE_EVENTS = 256;
-const MAX_CACHED_BYTES = 8 * 1024 * 1024;
 /** After a deploy or an outage, many clients reconnect and need the same pages within seconds. */
 const CACHED_MS = 5_000;
+const MAX_STATES = 10_000;
 const HOUR_MS = 3_600_000;
 /** How long Redis keeps the hash after the newest event, in addition to `maxAgeMs`. */
 const MEMORY_MS = 24 * HOUR_MS;
@@ -90,7 +99,8 @@ export class LogReader<Event> {
   readonly #options: LogReaderOptions<Event>;
   /** By channel, epoch, offset and stamp; the oldest first. */
   readonly #pages = new Map<string, CachedPage<Event>>();
-  readonly #tails = new Map<string, { readonly readAt: number; readonly tail: Promise<Tail> }>();
+  /** By channel; the oldest first. */
+  readonly #tails = new Map<string, CachedTail>();
   #cancelSweep: (() => void) | null = null;
   #cachedBytes = 0;
   #reads = 0;
@@ -121,20 +131,30 @@ export class LogReader<Event> {
     return { reads: this.#reads, shared: this.#shared };
   }
 
-  async tail(channel: string, since: number): Promise<Tail> {
-    const pending = this.#tails.get(channel);
-    if (pending !== undefined && pending.readAt > since) {
+  async tail(channel: string, since: number, maxAgeMs = 0): Promise<Tail> {
+    const { clock } = this.#options;
+    const cached = this.#tails.get(channel);
+    if (cached !== undefined && cached.readAt > since && cached.endedAt > monotonicNow(clock) - maxAgeMs) {
       this.#shared++;
-      return pending.tail;
+      return cached.tail;
     }
     const readAt = ++this.#reads;
     const tail = this.#read(channel, null).then(([reply, run]) => toTail(reply, run, readAt));
-    const entry = { readAt, tail };
+    const entry: CachedTail = { readAt, tail, endedAt: Infinity };
+    this.#tails.delete(channel);
     this.#tails.set(channel, entry);
+    if (this.#tails.size > MAX_STATES) {
+      const [oldest] = this.#tails.keys();
+      this.#tails.delete(oldest!);
+    }
     try {
-      return await tail;
-    } finally {
+      const known = await tail;
+      entry.endedAt = monotonicNow(clock);
+      this.#sweepLater();
+      return known;
+    } catch (error) {
       if (this.#tails.get(channel) === entry) this.#tails.delete(channel);
+      throw error;
     }
   }
 
@@ -187,6 +207,7 @@ export class LogReader<Event> {
 
   /** As `HistoryPort.forget()`. */
   forget(channel: string): void {
+    this.#tails.delete(channel);
     for (const key of this.#pages.keys()) if (key.startsWith(`${channel}\n`)) this.#drop(key);
   }
 
@@ -196,6 +217,7 @@ export class LogReader<Event> {
     this.#cancelSweep?.();
     this.#cancelSweep = null;
     this.#pages.clear();
+    this.#tails.clear();
   }
 
   async #read(channel: string, after: Place | null): Promise<readonly [ReadReply, ServerRun]> {
@@ -250,19 +272,24 @@ export class LogReader<Event> {
     entry.freshUntil = monotonicNow(this.#options.clock) + CACHED_MS;
     this.#cachedBytes += entry.bytes;
     for (const [oldest, { known }] of this.#pages) {
-      if (this.#cachedBytes <= MAX_CACHED_BYTES) break;
+      if (this.#cachedBytes <= this.#options.maxCachedBytes) break;
       if (known !== null) this.#drop(oldest);
     }
-    this.#cancelSweep ??= this.#options.clock.schedule(() => this.#sweep(), CACHED_MS);
+    this.#sweepLater();
+  }
+
+  #sweepLater(): void {
+    if (!this.#closed) this.#cancelSweep ??= this.#options.clock.schedule(() => this.#sweep(), CACHED_MS);
   }
 
   #sweep(): void {
+    this.#cancelSweep = null;
     const now = monotonicNow(this.#options.clock);
     for (const [key, { known, freshUntil }] of this.#pages) {
       if (known !== null && freshUntil <= now) this.#drop(key);
     }
-    this.#cancelSweep =
-      this.#pages.size === 0 ? null : this.#options.clock.schedule(() => this.#sweep(), CACHED_MS);
+    for (const [channel, { endedAt }] of this.#tails) if (endedAt <= now) this.#tails.delete(channel);
+    if (this.#pages.size > 0 || this.#tails.size > 0) this.#sweepLater();
   }
 
   #drop(key: string): void {

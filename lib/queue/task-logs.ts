@@ -16,9 +16,9 @@ export function withTaskLogs(reader: HistoryPort, watch: (taskId: string) => Pro
     read: (channel, after, known) => reader.read(channel, after, known),
     peek: (channel, after, top) => reader.peek(channel, after, top),
     forget: (channel) => reader.forget(channel),
-    tail: async (channel, since) => {
+    tail: async (channel, since, maxAgeMs) => {
       const id = taskOfChannel(channel);
-      if (id === null) return reader.tail(channel, since);
+      if (id === null) return reader.tail(channel, since, maxAgeMs);
       // Both calls are sent together to save a round trip. In most cases the history exists already.
       const [found, isNew] = await Promise.all([reader.tail(channel, since), watch(id)]);
       return isNew ? reader.tail(channel, reader.now()) : found;

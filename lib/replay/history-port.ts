@@ -56,8 +56,11 @@ export interface HistoryPort {
   peek(channel: string, after: Position, top: Position): Promise<LogPage | null>;
   /** Drops the cached pages of a channel whose history has lost events. */
   forget(channel: string): void;
-  /** Returns the state of the history without its events, read after `since`. Rejects with a Redis error. */
-  tail(channel: string, since: number): Promise<LogState>;
+  /**
+   * Returns the state of the history without its events, read after `since`. Another session may have read it, up to `maxAgeMs` ago
+   * (default: that read is still running). Rejects with a Redis error.
+   */
+  tail(channel: string, since: number, maxAgeMs?: number): Promise<LogState>;
   /** Whether the history may start without a message. This can happen for a task if no client was known at its start. */
   beginsSilently(channel: string): boolean;
   /** How long Redis remembers a history after its newest event, at least, in milliseconds. */

@@ -18,6 +18,9 @@ export interface StartSource {
   readonly pause: () => Promise<void>;
 }
 
+/** How long clients that reconnect together share the state of a history. */
+const SHARED_MS = 1_000;
+
 /** Where a stream starts in one channel, and the state of the history that was found. */
 export interface FoundStart extends Start {
   readonly track: ChannelReplay;
@@ -122,11 +125,12 @@ async function confirm(
 ): Promise<FoundStart> {
   const { channel, firstHeard } = track;
   const top = tail.position;
-  // Clients that reconnect together share one read. Later clients use the page that was read for the first one.
+  // Clients that reconnect together share one read. Later clients use the page that was read for the first one. If events are
+  // trimmed after that read, a client that resumes gets the gap when its stream reads the history.
   const found =
     state ??
     (await port.peek(channel, start.position, top)) ??
-    (await port.tail(channel, log(channel).since));
+    (await port.tail(channel, log(channel).since, start.resumed ? SHARED_MS : 0));
   return { track, tail, ...confirmStart(start, top, found, firstHeard, requested === EARLIEST) };
 }
 

@@ -233,6 +233,7 @@ class World {
       clock: this.clock,
       slices,
       maxPageBytes: 400,
+      maxCachedBytes: 8_000_000,
       toEvent: (channel, position, { event, data, ending }) =>
         readLoggedEvent(
           channel,

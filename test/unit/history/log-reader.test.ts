@@ -34,6 +34,7 @@ describe("LogReader", () => {
       slices: new Slices(clock),
       serverRun: () => Promise.resolve({ id: 7, mayHaveLost: false }),
       maxPageBytes: 100_000,
+      maxCachedBytes: 8_000_000,
       toEvent: (_, { offset }, { data }) => {
         expect(data).to.equal(dataOf("c", epoch, offset));
         return { offset, size };
@@ -152,7 +153,7 @@ describe("LogReader", () => {
     expect(log.reads).to.equal(4);
   });
 
-  it("caches at most 8 MB of pages and drops the oldest first", async () => {
+  it("caches at most `maxCachedBytes` of pages and drops the oldest first", async () => {
     size = 1_000_000;
     await answered(read(2)); // 3 MB
     await answered(read(3)); // 2 MB
@@ -240,7 +241,23 @@ describe("LogReader", () => {
       expect(late).to.deep.include({ position: { epoch, offset: 6, stamp: 1_000_006 }, readAt: 2 });
     });
 
-    it("caches neither answers nor errors", async () => {
+    it("returns an older answer if the caller allows its age, it was read after `since`, and the log was not lost", async () => {
+      const { readAt } = await answered(reader.tail("c", 0));
+      clock.advance(900);
+      expect(await reader.tail("c", 0, 1_000)).to.have.property("readAt", readAt);
+      expect(await answered(reader.tail("c", readAt, 1_000)), "read after `since`").to.have.property(
+        "readAt",
+        2,
+      );
+      clock.advance(1_000);
+      expect(await answered(reader.tail("c", 0, 1_000)), "too old").to.have.property("readAt", 3);
+      reader.forget("c");
+      expect(await answered(reader.tail("c", 0, 1_000)), "lost").to.have.property("readAt", 4);
+      clock.advance(10_000);
+      expect(clock.pending).to.equal(0);
+    });
+
+    it("caches neither answers, without an allowed age, nor errors", async () => {
       await answered(reader.tail("c", 0));
       const failing = faultOf(reader.tail("c", 0));
       await settle(1);
