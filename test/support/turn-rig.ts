@@ -45,8 +45,10 @@ export class TurnRig {
   readonly #pool = new ScriptedPool(this.redis);
   readonly #context: SessionContext<PubSubSession>;
   readonly #transports = new Set<Transport>();
+  readonly #slices: Slices;
 
   constructor(subscriptions: Subscriptions, slices: Slices = new Slices(new FakeClock())) {
+    this.#slices = slices;
     const read = (name: string, message: string) => readInboundEvent(name, message, MAX_EVENT_BYTES);
     const now = (): number => this.logs.now();
     this.hub = new SubscriptionHub({
@@ -117,7 +119,7 @@ export class TurnRig {
   async quiet(): Promise<void> {
     for (let quiet = 0; quiet < 3;) {
       await settle(2);
-      quiet = this.redis.answerOne() ? 0 : quiet + 1;
+      quiet = this.redis.answerOne() || this.#slices.isBusy ? 0 : quiet + 1;
     }
   }
 
