@@ -3,7 +3,7 @@ import type { EventDefinitions, EventMap, EventSchemas, EventsOf } from "./defin
 import { createFetchSource, type StreamUrl } from "./fetch-source.js";
 import { checkOptions, type ConnectOptions } from "./options.js";
 import type { Source } from "./source.js";
-import type { StreamConnection } from "./stream-connection.js";
+import type { StreamConnection } from "./connection-types.js";
 
 /**
  * Opens a stream and keeps it open: it reconnects after each failure, resumes after the last event, finds dead

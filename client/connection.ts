@@ -8,7 +8,7 @@ import type { StreamMessage } from "./parser.js";
 import { SilenceWatch } from "./silence-watch.js";
 import type { Source, SourceEnd, SourceListener } from "./source.js";
 import type { Status } from "./status.js";
-import type { StreamConnection } from "./stream-connection.js";
+import type { StreamConnection } from "./connection-types.js";
 
 const CONNECTING: Status = { state: "connecting" };
 const OPEN: Status = { state: "open" };

@@ -14,4 +14,4 @@ export type { ConnectOptions } from "./options.js";
 export type { StreamMessage } from "./parser.js";
 export type { Source, SourceEnd, SourceListener, SourceRequest } from "./source.js";
 export type { Status } from "./status.js";
-export type { ControlEvents, StreamConnection } from "./stream-connection.js";
+export type { ControlEvents, StreamConnection } from "./connection-types.js";

@@ -9,7 +9,7 @@ export type { RedisSse } from "./redis-sse.js";
 export type { PublishOptions, PublishReceipt } from "./publisher.js";
 export type { DrainOptions } from "./sessions/drain.js";
 export type { RevocationTarget, RevokeOptions } from "./rights/revocation.js";
-export type { RevocationStatistics } from "./rights/revoked-rights.js";
+export type { RevocationStatistics } from "./rights/new-stream-check.js";
 export type { LimitOptions, RedisSseOptions } from "./options.js";
 export type { Clock } from "./clock.js";
 export { ConfigError, PoolExhaustedError, RedisSseError } from "./errors.js";

@@ -24,7 +24,7 @@ import { SubscriberConnection } from "./redis/subscriber-connection.js";
 import { readRevocation, type RevocationTarget, type RevokeOptions } from "./rights/revocation.js";
 import { RevocationStore } from "./rights/revocation-store.js";
 import { Revocations } from "./rights/revocations.js";
-import { RevokedRights } from "./rights/revoked-rights.js";
+import { NewStreamCheck } from "./rights/new-stream-check.js";
 import { SessionManager } from "./sessions/session-manager.js";
 import { readKey } from "./sessions/stream-options.js";
 import { Slices } from "./slices.js";
@@ -59,7 +59,7 @@ class RedisSseService implements RedisSse {
   readonly #settings: Settings;
   readonly #subscriptions: Subscriptions;
   readonly #streams: SessionManager;
-  readonly #rights: RevokedRights;
+  readonly #rights: NewStreamCheck;
   readonly #revocations: Revocations;
   readonly #history: History<LoggedInboundEvent>;
   readonly #queues: Queues;
@@ -112,7 +112,7 @@ class RedisSseService implements RedisSse {
       // All task channels have the same bounds, because a script claims tasks before it knows their ids.
       keepEvents: settings.history.policy(progressChannel("any")) === null ? null : limits.maxReplayEvents,
     });
-    this.#rights = new RevokedRights(clock, limits.resolverTimeoutMs);
+    this.#rights = new NewStreamCheck(clock, limits.resolverTimeoutMs);
     this.#revocations = new Revocations({
       store: new RevocationStore(keyPrefix, commands),
       subscribe: (channel, onMessage, onFault) =>

@@ -7,7 +7,7 @@ import type { ServiceLog } from "../logger.js";
 import { PendingAnswers } from "./pending-answers.js";
 import type { Revocation, Target } from "./revocation.js";
 import { RevocationReader } from "./revocation-reader.js";
-import type { RevokedRights } from "./revoked-rights.js";
+import type { NewStreamCheck } from "./new-stream-check.js";
 import type { RevocationEntry, RevocationStore, StoredRevocation } from "./revocation-store.js";
 import { RevokedTargets } from "./revoked-targets.js";
 
@@ -23,7 +23,7 @@ export interface RevocationsOptions {
   readonly end: (target: Target, decidedUntil: number) => number;
   /** The name of this process. */
   readonly instance: string;
-  readonly rights: RevokedRights;
+  readonly rights: NewStreamCheck;
   readonly clock: Clock;
   readonly log: ServiceLog;
 }

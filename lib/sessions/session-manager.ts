@@ -47,7 +47,7 @@ export interface StreamsSettings extends StreamSettings {
     };
 }
 
-/** See `RevokedRights` in `rights/`. */
+/** See `NewStreamCheck` in `rights/`. */
 export interface RightsPort {
   asking(client: object): void;
   assertNotBlocked(key: string): void;

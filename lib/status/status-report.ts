@@ -6,7 +6,7 @@ import type { NotificationStatistics } from "../notifications/notification-servi
 import type { RegistryStatistics } from "../sessions/session-registry.js";
 import type { HubStatistics } from "../subscriptions/subscription-hub.js";
 import type { QueueCounts, QueueStatistics } from "../queue/queue-statistics.js";
-import type { RevocationStatistics } from "../rights/revoked-rights.js";
+import type { RevocationStatistics } from "../rights/new-stream-check.js";
 import type { PoolStatistics } from "../redis/connection-pool.js";
 
 /** Counters for the history of channels, since the service was created. */

@@ -26,7 +26,7 @@ const MARGIN_MS = 5_000;
 const MAX_KNOWN = 10_000;
 
 /** Decides whether a new stream may open: its key may be blocked, or its right may be revoked while its resolver decides. */
-export class RevokedRights {
+export class NewStreamCheck {
   readonly #clock: Clock;
   /** The longest time between the call of a resolver and the start of its stream. */
   readonly #resolverTimeoutMs: number;
