@@ -158,7 +158,7 @@ export class Connection implements StreamConnection {
     const canRenew = end.reason === "unauthorized" && !end.isFinal && !this.#isRefused;
     this.#isRefused = canRenew;
     if (canRenew) this.#connect();
-    else if (end.reason === "network" && isOffline()) this.#giveUp({ ...end, reason: "offline" });
+    else if (end.reason === "network" && isOffline()) this.#giveUp({ reason: "offline", isFinal: false });
     else this.#giveUp(end);
   }
 

@@ -101,6 +101,8 @@ export class LogReader<Event> {
   readonly #pages = new Map<string, CachedPage<Event>>();
   /** By channel; the oldest first. */
   readonly #tails = new Map<string, CachedTail>();
+  /** The number of reads when a channel's pages were forgotten. They are dropped later. */
+  readonly #forgottenAt = new Map<string, number>();
   #cancelSweep: (() => void) | null = null;
   #cachedBytes = 0;
   #reads = 0;
@@ -159,7 +161,7 @@ export class LogReader<Event> {
   }
 
   async peek(channel: string, after: Place, top: Place): Promise<Page<Event> | null> {
-    const cached = this.#pages.get(keyOf(channel, after));
+    const cached = this.#pageOf(channel, keyOf(channel, after));
     if (cached === undefined) return null;
     const page = await cached.page;
     if (!this.#isValid(page, channel, top)) return null;
@@ -172,7 +174,7 @@ export class LogReader<Event> {
     const since = Math.min(known.since, this.#reads);
     const isUseful = (page: Page<Event>): boolean =>
       page.readAt > since || this.#isValid(page, channel, known.top);
-    const cached = this.#pages.get(key);
+    const cached = this.#pageOf(channel, key);
     if (cached !== undefined && (cached.known === null || isUseful(cached.known))) {
       const page = await cached.page;
       // The read may have started too early for this caller.
@@ -195,6 +197,11 @@ export class LogReader<Event> {
     }
   }
 
+  #pageOf(channel: string, key: string): CachedPage<Event> | undefined {
+    const page = this.#pages.get(key);
+    return page !== undefined && page.readAt > (this.#forgottenAt.get(channel) ?? 0) ? page : undefined;
+  }
+
   /**
    * Whether a page is still valid if the newest event of the log is `top`. The log must still have all events after the page, and must
    * not have lost the last event of the page.
@@ -205,10 +212,10 @@ export class LogReader<Event> {
     return last.offset >= top.offset - (this.#options.policy(channel)?.maxLength ?? 0);
   }
 
-  /** As `HistoryPort.forget()`. */
+  /** As `HistoryPort.forget()`. After a failover, this is called for many channels, so it does not look at all pages. */
   forget(channel: string): void {
     this.#tails.delete(channel);
-    for (const key of this.#pages.keys()) if (key.startsWith(`${channel}\n`)) this.#drop(key);
+    if (this.#pages.size > 0) this.#forgottenAt.set(channel, this.#reads);
   }
 
   /** Drops all pages. */
@@ -218,6 +225,7 @@ export class LogReader<Event> {
     this.#cancelSweep = null;
     this.#pages.clear();
     this.#tails.clear();
+    this.#forgottenAt.clear();
   }
 
   async #read(channel: string, after: Place | null): Promise<readonly [ReadReply, ServerRun]> {
@@ -285,9 +293,12 @@ export class LogReader<Event> {
   #sweep(): void {
     this.#cancelSweep = null;
     const now = monotonicNow(this.#options.clock);
-    for (const [key, { known, freshUntil }] of this.#pages) {
+    let oldest = Infinity;
+    for (const [key, { readAt, known, freshUntil }] of this.#pages) {
       if (known !== null && freshUntil <= now) this.#drop(key);
+      else oldest = Math.min(oldest, readAt);
     }
+    for (const [channel, at] of this.#forgottenAt) if (at < oldest) this.#forgottenAt.delete(channel);
     for (const [channel, { endedAt }] of this.#tails) if (endedAt <= now) this.#tails.delete(channel);
     if (this.#pages.size > 0 || this.#tails.size > 0) this.#sweepLater();
   }

@@ -125,12 +125,16 @@ async function confirm(
 ): Promise<FoundStart> {
   const { channel, firstHeard } = track;
   const top = tail.position;
-  // Clients that reconnect together share one read. Later clients use the page that was read for the first one. If events are
-  // trimmed after that read, a client that resumes gets the gap when its stream reads the history.
-  const found =
+  // Clients that reconnect together share one read. Later clients use the page that was read for the first one.
+  let found =
     state ??
     (await port.peek(channel, start.position, top)) ??
     (await port.tail(channel, log(channel).since, start.resumed ? SHARED_MS : 0));
+  // The events since that read may have displaced the next event of the client.
+  const displaced = Math.max(0, top.offset - found.position.offset);
+  if (displaced > 0 && start.position.offset + 1 < found.first + displaced) {
+    found = await port.tail(channel, port.now());
+  }
   return { track, tail, ...confirmStart(start, top, found, firstHeard, requested === EARLIEST) };
 }
 

@@ -34,8 +34,11 @@ export interface RevocationPage {
 /** Redis keeps at least this many revocations of the last day. */
 export const MAX_STORED = 10_000;
 
-/** How long a revocation is kept at least. A process that is disconnected for a shorter time misses no revocation. */
-const KEEP_MS = 24 * 3_600_000;
+/**
+ * How long a revocation is kept at least. A process that is disconnected for a shorter time misses no revocation. It is longer than
+ * a ticket can live after it was last compared with revocations: 24 hours and 10 s.
+ */
+const KEEP_MS = 25 * 3_600_000;
 
 const PAGE = 500;
 

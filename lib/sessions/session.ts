@@ -222,7 +222,10 @@ export class PubSubSession {
     if (this.#snapshot.state !== "created") return;
     this.#context.tickerOf(this.#quietMs).add(this);
     try {
-      if (this.#ticket !== null) await this.#take(this.#ticket);
+      if (this.#ticket !== null) {
+        await this.#take(this.#ticket);
+        if (this.#output.closed) this.end("client-gone");
+      }
       if (this.#snapshot.state !== "created") return;
       const subscribing = this.subscribe([...this.#channels.names]);
       if (subscribing !== undefined) {
