@@ -26,7 +26,7 @@ export interface FetchOptions {
   readonly credentials?: "omit" | "same-origin" | "include" | undefined;
   /**
    * Returns a bearer token. The client asks for it before each connection, and again at once if the server answers 401. If the
-   * function fails or returns no text, the client waits with the reason "token", and asks again.
+   * function fails or returns no string, the client waits with the reason "token", and asks again.
    *
    * @defaultValue none
    */
@@ -71,10 +71,13 @@ function checkRequest(url: StreamUrl, { headers, credentials, token, fetch }: Fe
     if (value !== undefined && typeof value !== "function")
       throw new TypeError(`connect(): ${name} must be a function.`);
   }
+  if (typeof url !== "function" && !isAddress(url)) {
+    throw new TypeError("connect(): the URL must be a string, a URL or a function.");
+  }
   const init = { ...(headers && { headers }), ...(credentials && { credentials }) };
   let address: string;
   try {
-    address = new Request(typeof url === "function" ? "http://localhost" : checkAddress(url), init).url;
+    address = new Request(typeof url === "function" ? "http://localhost" : url, init).url;
   } catch (cause) {
     throw new TypeError(
       "connect(): the URL, headers or credentials are invalid. In Node.js, the URL must be absolute.",
@@ -98,7 +101,7 @@ async function openOnce(
   let asked = "url";
   let address: string | URL;
   try {
-    address = typeof url === "function" ? checkAddress(await url({ isRefused })) : url;
+    address = typeof url === "function" ? checkReturned(await url({ isRefused })) : url;
     asked = "token";
     if (token !== undefined) headers.set("Authorization", bearer(await token({ isRefused })));
   } catch (error) {
@@ -115,16 +118,21 @@ async function openOnce(
 }
 
 /** Without this check, `fetch` would ask for "/undefined". */
-function checkAddress(url: unknown): string | URL {
-  if (typeof url === "string") return url;
+function checkReturned(url: unknown): string | URL {
+  if (isAddress(url)) return url;
+  throw new TypeError(
+    `The URL function returned ${url === null ? "null" : typeof url}. Return a string or a URL.`,
+  );
+}
+
+function isAddress(url: unknown): url is string | URL {
   // `instanceof` would refuse a URL of another window.
-  if (typeof url === "object" && url !== null && "href" in url) return url as URL;
-  throw new TypeError(`expected a URL, got ${url === null ? "null" : typeof url}`);
+  return typeof url === "string" || (typeof url === "object" && url !== null && "href" in url);
 }
 
 function bearer(token: unknown): string {
   if (typeof token !== "string" || token === "")
-    throw new TypeError("expected token() to return a text that is not empty");
+    throw new TypeError("token() must return a non-empty string.");
   return `Bearer ${token}`;
 }
 

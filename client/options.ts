@@ -59,14 +59,14 @@ const NAMES: readonly string[] = [
 
 /** Throws a `TypeError` if an option is unknown or invalid. `createFetchSource()` checks the values of its own options. */
 export function checkOptions(options: ConnectOptions, sourceName: string): void {
-  for (const name of Object.keys(options)) check(NAMES.includes(name), `${name} is not an option`);
+  for (const name of Object.keys(options)) check(NAMES.includes(name), `unknown option "${name}"`);
   const { events, keepId = "memory", maxRetryMs = 0, pauseHiddenAfterMs = 0 } = options;
   const lastEventId = options.lastEventId ?? "";
   for (const [name, value] of Object.entries({ maxRetryMs, pauseHiddenAfterMs }))
     check(typeof value === "number" && value >= 0, `${name} must be a number of milliseconds, at least 0`);
   check(
     typeof lastEventId === "string" && !/[\0\r\n]/.test(lastEventId),
-    "lastEventId must be text without line breaks",
+    "lastEventId must be a string without line breaks",
   );
   check(keepId === "memory" || keepId === "session", 'keepId must be "memory" or "session"');
   check(keepId === "memory" || sourceName !== "", 'keepId "session" needs a URL that is not a function');

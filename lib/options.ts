@@ -57,8 +57,8 @@ export interface LimitOptions {
    * `slow-consumer`. With the other policies of `slowConsumer` they drop all events that may be dropped, also the newest. A
    * stream that has no such event ends.
    *
-   * In addition, up to a quarter of this limit is used for parts of histories that several clients may need. They are dropped after
-   * 5 to 10 s.
+   * When clients reconnect, the process caches pages of histories for 5 to 10 s. This cache has its own limit: a quarter of this
+   * value.
    *
    * @defaultValue 268_435_456 (256 MiB)
    */

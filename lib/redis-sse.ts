@@ -93,9 +93,9 @@ export interface RedisSse {
    *
    * - A process that is connected to Redis ends its streams within one second. A disconnected process ends them when it is
    *   connected again. For this purpose, Redis keeps each revocation for at least 24 hours.
-   * - Streams that opened after the call stay open.
-   * - Tickets that were issued before the call and have the key or the channel open no stream any more. Their clients are answered
-   *   401 (`TICKET_INVALID`). Tickets that are issued after the call are valid.
+   * - In general, streams that opened after the call stay open. With `forMs`, they end too.
+   * - Tickets of the key or channel that were issued before the call become invalid. Their clients are answered 401
+   *   (`TICKET_INVALID`). Tickets that are issued after the call are valid.
    * - The number is the sum of the answers that arrive within one second. Processes that do not answer are not counted. On a Redis
    *   Cluster, the call always takes one second, because the number of processes is not known.
    * - If there are more than about 10,000 revocations, Redis removes the oldest ones. Their `forMs` then ends early.

@@ -117,7 +117,7 @@ class RedisSseService implements RedisSse {
       store: new RevocationStore(keyPrefix, commands),
       subscribe: (channel, onMessage, onFault) =>
         this.#subscriptions.subscribe(channel, onMessage, onFault, false),
-      end: (target, decidedUntil) => this.#streams.revoke(target, decidedUntil),
+      end: (target, decidedUntil) => this.#streams.endRevoked(target, decidedUntil),
       instance: this.#instance,
       rights: this.#rights,
       clock,

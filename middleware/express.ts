@@ -1,7 +1,7 @@
 /**
  * `redis-sse/express`: event streams as middleware for Express 4.18 and 5.
  *
- * To write an adapter for another framework, read `docs/adapters.md`. `stream-handler.ts` is the center of this one.
+ * To write an adapter for another framework, read `docs/adapters.md`.
  *
  * @module redis-sse/express
  */

@@ -45,7 +45,7 @@ export function latestFunctionOf(latest: Latest<StreamUrl | Source | null>): Url
     const url = latest.current;
     if (typeof url === "function") return url(request);
     // React has rendered another URL, and closes this connection next.
-    throw new Error("The component has another URL now.");
+    throw new Error("The hook no longer uses a URL function.");
   };
 }
 

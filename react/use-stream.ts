@@ -66,8 +66,9 @@ export interface StreamResult {
  * The stream stays open while these are equal: the URL, `headers`, `credentials`, `keepId`, `pauseHiddenAfterMs` and
  * `maxRetryMs`. If one of them changes, the hook opens another stream. The newest `token`, `fetch` and `events` are used.
  *
- * `url` can be a function that returns the URL for each connection, for example with a new ticket. Another function opens no other
- * stream: the next connection calls the newest function. To open another stream, change the `key` of the component.
+ * `url` can be a function that returns the URL for each connection, for example with a new ticket. Each connection calls the
+ * function of the last render. If you pass a new function, the open stream stays open. To open a new stream, change the `key` of
+ * the component.
  *
  * `lastMessage` is the newest event at the time of a render. To see each event, use `on`.
  */

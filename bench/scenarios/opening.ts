@@ -22,9 +22,9 @@ export interface ConnectFigures extends OpeningFigures {
   readonly firstCpuUsPerConnect: number;
 }
 
-/** How often the streams of a connect scenario open. The last time counts. */
+/** Number of times that all streams open. The last one is reported. */
 const OPENINGS = 4;
-/** Time in which a server releases all streams that have left. */
+/** Pause in which the server releases the closed streams. */
 const LEAVING_MS = 1_500;
 
 /** Opens all streams several times, and publishes nothing. */

@@ -89,7 +89,8 @@ export interface LogReaderStatistics {
 const MAX_PAGE_EVENTS = 256;
 /** After a deploy or an outage, many clients reconnect and need the same pages within seconds. */
 const CACHED_MS = 5_000;
-const MAX_STATES = 10_000;
+/** The most channels whose state is cached. */
+const MAX_CACHED_TAILS = 10_000;
 const HOUR_MS = 3_600_000;
 /** How long Redis keeps the hash after the newest event, in addition to `maxAgeMs`. */
 const MEMORY_MS = 24 * HOUR_MS;
@@ -145,7 +146,7 @@ export class LogReader<Event> {
     const entry: CachedTail = { readAt, tail, endedAt: Infinity };
     this.#tails.delete(channel);
     this.#tails.set(channel, entry);
-    if (this.#tails.size > MAX_STATES) {
+    if (this.#tails.size > MAX_CACHED_TAILS) {
       const [oldest] = this.#tails.keys();
       this.#tails.delete(oldest!);
     }

@@ -57,8 +57,8 @@ export interface HistoryPort {
   /** Drops the cached pages of a channel whose history has lost events. */
   forget(channel: string): void;
   /**
-   * Returns the state of the history without its events, read after `since`. Another session may have read it, up to `maxAgeMs` ago
-   * (default: that read is still running). Rejects with a Redis error.
+   * Returns the state of the history without its events, read after `since`. The state may come from a read of another session that
+   * ended at most `maxAgeMs` ago. With the default 0, only a read that is still running is shared. Rejects with a Redis error.
    */
   tail(channel: string, since: number, maxAgeMs?: number): Promise<LogState>;
   /** Whether the history may start without a message. This can happen for a task if no client was known at its start. */

@@ -11,8 +11,8 @@ export interface RevocationStatistics {
   readonly blocked: number;
 }
 
-/** The moment before a resolver decides. */
-interface Asked {
+/** When a resolver was called. */
+interface ResolverCall {
   /** As `monotonicNow()`. */
   readonly at: number;
   /** Number of revocations that this process had carried out. */
@@ -34,8 +34,8 @@ export class NewStreamCheck {
   readonly #blocks = new Map<string, number>();
   /** The targets that were revoked in the last seconds, oldest first. A resolver that runs now may have read outdated rights. */
   readonly #recent = new Map<string, { readonly number: number; readonly at: number }>();
-  /** When the resolver of a client was asked. Kept until its stream opens. */
-  readonly #asked = new WeakMap<object, Asked>();
+  /** When the resolver of a client was called. Kept until its stream opens. */
+  readonly #calls = new WeakMap<object, ResolverCall>();
   #applied = 0;
 
   constructor(clock: Clock, resolverTimeoutMs: number) {
@@ -48,10 +48,10 @@ export class NewStreamCheck {
     return { applied: this.#applied, blocked: this.#blocks.size };
   }
 
-  /** Called before a resolver decides about a client. Only the first call for a client counts. */
-  asking(client: object): void {
-    if (this.#asked.has(client)) return;
-    this.#asked.set(client, { at: monotonicNow(this.#clock), applied: this.#applied });
+  /** Called before the resolver of a client is called. Only the first call for a client counts. */
+  resolverCalled(client: object): void {
+    if (this.#calls.has(client)) return;
+    this.#calls.set(client, { at: monotonicNow(this.#clock), applied: this.#applied });
   }
 
   /** Throws if new streams of this key are refused. */
@@ -62,21 +62,21 @@ export class NewStreamCheck {
   }
 
   /**
-   * Returns when the resolver of a client was asked, as `monotonicNow()`. `undefined` if no resolver was asked. Throws if a
-   * right was revoked while the resolver decided. The client reconnects, and the resolver decides again.
+   * Returns when the resolver of this client was called (`monotonicNow()`), and forgets it. `undefined` if no resolver was called.
+   * Throws if the key or a channel was revoked since then. Then the client reconnects, and its resolver is called again.
    */
-  takeDecision(client: object, key: string | undefined, channels: readonly string[]): number | undefined {
-    const asked = this.#asked.get(client);
-    if (asked === undefined) return undefined;
-    this.#asked.delete(client);
+  takeCallTime(client: object, key: string | undefined, channels: readonly string[]): number | undefined {
+    const call = this.#calls.get(client);
+    if (call === undefined) return undefined;
+    this.#calls.delete(client);
     const isRevoked =
-      (key !== undefined && this.#isRevokedSince(asked, { kind: "key", value: key })) ||
-      channels.some((value) => this.#isRevokedSince(asked, { kind: "channel", value }));
+      (key !== undefined && this.#isRevokedSince(call, { kind: "key", value: key })) ||
+      channels.some((value) => this.#isRevokedSince(call, { kind: "channel", value }));
     if (isRevoked) throw new RedisSseError("CLOSED", "The right to this stream was revoked while it opened.");
-    return asked.at;
+    return call.at;
   }
 
-  #isRevokedSince({ applied }: Asked, target: Target): boolean {
+  #isRevokedSince({ applied }: ResolverCall, target: Target): boolean {
     if (this.#recent.size === 0) return false;
     const revocation = this.#recent.get(nameOf(target));
     return revocation !== undefined && revocation.number > applied;

@@ -5,7 +5,10 @@ import type { RevocationEntry, RevocationStore } from "./revocation-store.js";
 export interface RevocationReaderOptions {
   readonly store: RevocationStore;
   readonly clock: Clock;
-  /** Gets new entries, oldest first. `now` is the time of Redis at some time before `answeredAt` (`monotonicNow()`). */
+  /**
+   * Gets new entries, oldest first. `now` is the Redis time when the script ran. `answeredAt` is when its reply arrived
+   * (`monotonicNow()`).
+   */
   readonly onEntries: (entries: readonly RevocationEntry[], now: number, answeredAt: number) => void;
   /** All entries that were stored at `askedAt` (`monotonicNow()`) have been read. */
   readonly onComplete: (askedAt: number) => void;

@@ -8,7 +8,7 @@ export type RevocationTarget =
       /**
        * All streams with this key: `key` of the mount, or of the resolver's answer. A number counts as its text.
        *
-       * Also the tickets with this key.
+       * Tickets with this key become invalid.
        */
       readonly key: string | number | bigint;
       /** @hidden */
@@ -28,7 +28,7 @@ export type RevocationTarget =
       /**
        * All streams that have this channel.
        *
-       * Also the tickets that name this channel, among others.
+       * Tickets with this channel become invalid, even if they have other channels too.
        */
       readonly channel: string;
       /** @hidden */

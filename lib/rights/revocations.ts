@@ -57,8 +57,8 @@ export class Revocations {
   #cancelFollow: () => void = () => {};
   /** The last time at which this process knew all revocations. */
   #completeAt = -Infinity;
-  /** Whether this process gets the notices, so that the callers wait for its answers. */
-  #isHearing = false;
+  /** Whether the channel of notices is subscribed. Callers wait only for answers of subscribed processes. */
+  #isSubscribed = false;
   #isClosed = false;
 
   constructor(options: RevocationsOptions) {
@@ -112,7 +112,7 @@ export class Revocations {
     this.#unsubscribe = subscribe(
       store.name,
       () => {
-        this.#isHearing = true;
+        this.#isSubscribed = true;
         this.#reader.wake();
       },
       (fault) => this.#refused(fault),
@@ -151,7 +151,7 @@ export class Revocations {
     this.#options.rights.forgetOld();
   }
 
-  /** `now` is the time of Redis at some time before `answeredAt`. */
+  /** See `RevocationReaderOptions.onEntries`. */
   #apply({ target, at, forMs, call, caller }: StoredRevocation, now: number, answeredAt: number): void {
     const ageMs = Math.max(0, now - at - 1);
     // The latest time at which the revocation can have been stored. The clock of Redis may have been set forward since then.
@@ -164,7 +164,7 @@ export class Revocations {
     const count = end(target, isBlock ? Infinity : storedAt);
     if (count > 0) log("revoked: %d streams end", count);
     // The caller of an older revocation does not wait any more.
-    if (this.#isHearing && ageMs < ANSWER_MS) this.#answer(call, caller, count);
+    if (this.#isSubscribed && ageMs < ANSWER_MS) this.#answer(call, caller, count);
   }
 
   #answer(call: string, caller: string, count: number): void {
@@ -176,7 +176,10 @@ export class Revocations {
     });
   }
 
-  /** A process without streams reads only for tickets. Their callers get the error. */
+  /**
+   * Returns the pause before the next read; `null` for no retry. A process without streams does not retry: `issue()` and
+   * `access()` reject with the error.
+   */
   #failed(fault: RedisSseError): number | null {
     if (this.#isClosed || fault.code === "CLOSED" || this.#unsubscribe === null) return null;
     this.#warn(fault);
@@ -184,7 +187,7 @@ export class Revocations {
   }
 
   #refused(fault: RedisSseError): void {
-    this.#isHearing = false;
+    this.#isSubscribed = false;
     if (this.#isClosed || fault.code === "CLOSED") return;
     this.#warn(fault);
     this.#cancelFollow = this.#options.clock.schedule(() => {

@@ -2,20 +2,19 @@ import { MAX_STORED, type RevocationEntry } from "./revocation-store.js";
 import type { Target } from "./revocation.js";
 
 /**
- * The newest revocation of each key and channel. Revocations are compared by the times in their ids, which always grow. No clock is
- * read, so a clock that is set back has no effect.
+ * The newest revocation of each key and channel. Revocations are compared by the times in their ids. Ids grow until Redis loses
+ * entries. Then `clear()` is called.
  *
- * It has at most as many targets as Redis has revocations. If it does not know all revocations after an id any more, it answers
- * that everything was revoked.
+ * Keeps at most `maxStored` targets. If it may not know all revocations after an id, it reports everything as revoked.
  */
 export class RevokedTargets {
   readonly #maxStored: number;
   readonly #ids = new Map<string, number>();
-  /** Number of entries since the oldest one that is known. */
+  /** Number of entries added, starting with `#oldest`. */
   #entries = 0;
   #oldest = 0;
   #newest: number | null = null;
-  /** Revocations with an id up to this one may be missing. */
+  /** Revocations with this id or a smaller one may be unknown. */
   #missingUntil = 0;
 
   constructor(maxStored: number = MAX_STORED) {

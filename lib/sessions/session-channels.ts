@@ -27,8 +27,8 @@ export interface ChannelsOwner {
   /** Whether channels can be added and removed. True while the session is subscribed. */
   readonly isOpen: boolean;
   /**
-   * Subscribes to channels, and finds the start position in each of them, unless `isCurrent` returns false by then. Uses no
-   * promise if that needs no wait. Events may arrive before it resolves.
+   * Subscribes to channels. Then, if `isCurrent()` is true, finds the start position in each. Returns `undefined` if nothing must
+   * be awaited. Events may arrive before the promise resolves.
    */
   subscribe(channels: readonly string[], isCurrent: () => boolean): Awaitable<void>;
   /** Called when a channel was removed from the session. */

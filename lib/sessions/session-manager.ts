@@ -21,7 +21,7 @@ import {
   SessionRegistry,
   type RegistryLimits,
   type RegistryStatistics,
-  type RevokedStreams,
+  type RevocationScope,
 } from "./session-registry.js";
 import type { SessionContext, SessionSettings } from "./session-context.js";
 import { PubSubSession } from "./session.js";
@@ -49,9 +49,9 @@ export interface StreamsSettings extends StreamSettings {
 
 /** See `NewStreamCheck` in `rights/`. */
 export interface RightsPort {
-  asking(client: object): void;
+  resolverCalled(client: object): void;
   assertNotBlocked(key: string): void;
-  takeDecision(client: object, key: string | undefined, channels: readonly string[]): number | undefined;
+  takeCallTime(client: object, key: string | undefined, channels: readonly string[]): number | undefined;
 }
 
 export interface SessionManagerOptions {
@@ -143,7 +143,7 @@ export class SessionManager {
   ): Promise<{ readonly value: T } | null> {
     let outcome: ResolverOutcome<T>;
     // Only the first call counts: a task stream resolves the task after the resolver of the application has decided.
-    this.#options.rights.asking(sink);
+    this.#options.rights.resolverCalled(sink);
     try {
       const running = this.#resolvers.run(resolver, sink);
       outcome = running instanceof Promise ? await running : running;
@@ -211,11 +211,11 @@ export class SessionManager {
   }
 
   /** Ends streams whose rights were decided until `decidedUntil` (`monotonicNow()`). Returns their number. */
-  revoke(streams: RevokedStreams, decidedUntil: number): number {
+  endRevoked(target: RevocationScope, decidedUntil: number): number {
     const { slices, subscriptions } = this.#options;
     // Without this check, each revocation of a channel would look at all streams.
-    if (streams.kind === "channel" && !subscriptions.mayHave(streams.value)) return 0;
-    const revoked = this.#registry.decidedUntil(streams, decidedUntil);
+    if (target.kind === "channel" && !subscriptions.mayHave(target.value)) return 0;
+    const revoked = this.#registry.findRevoked(target, decidedUntil);
     if (revoked.length > 0) slices.add(closeEach(revoked, "revoked", slices));
     return revoked.length;
   }
@@ -265,7 +265,7 @@ export class SessionManager {
   #admit(given: StreamRequest, sink: Sink, answer: AccessAnswer): PubSubSession {
     const { request, names } = this.#check(given, answer);
     const key = readKey(request.key);
-    const decidedAt = this.#options.rights.takeDecision(sink, key, names);
+    const decidedAt = this.#options.rights.takeCallTime(sink, key, names);
     const session = new PubSubSession(this.#context, request, sink, names);
     session.decidedAt = decidedAt ?? request.ticket?.decidedAt ?? session.decidedAt;
     this.#registry.add(session, key);

@@ -23,7 +23,7 @@ export interface RegistryStatistics {
 }
 
 /** The streams that a revocation ends. */
-export interface RevokedStreams {
+export interface RevocationScope {
   readonly kind: "key" | "session" | "channel";
   readonly value: string;
 }
@@ -121,14 +121,14 @@ export class SessionRegistry {
   }
 
   /** The streams that are not closing, and whose rights were decided until `until` (`monotonicNow()`). */
-  decidedUntil(streams: RevokedStreams, until: number): readonly PubSubSession[] {
-    return this.#with(streams).filter(
+  findRevoked(target: RevocationScope, until: number): readonly PubSubSession[] {
+    return this.#matching(target).filter(
       ({ closeReason, decidedAt }) => closeReason === null && decidedAt <= until,
     );
   }
 
   /** Looks at all sessions to find a channel. */
-  #with({ kind, value }: RevokedStreams): readonly PubSubSession[] {
+  #matching({ kind, value }: RevocationScope): readonly PubSubSession[] {
     if (kind === "key") return [...(this.#perKey.get(value)?.open ?? [])];
     if (kind === "channel") return [...this.#sessions.keys()].filter(({ channels }) => channels.has(value));
     const session = this.#byId.get(value);

@@ -89,7 +89,7 @@ export class PubSubSession {
   /** Set while the client must still get the id of a new position, with an event or alone. */
   #telling: NodeJS.Immediate | null = null;
   /**
-   * When the resolver was asked, or the session was created, as `monotonicNow()`. A revocation after that ends the stream.
+   * When the resolver was called, or the session was created, as `monotonicNow()`. A revocation after that ends the stream.
    * @internal
    */
   decidedAt: number;

@@ -106,7 +106,7 @@ export interface StreamRequest {
    */
   readonly revalidate?: RevalidationOptions<PubSubSession> | undefined;
   /**
-   * A right that the stream takes when it starts, and releases when it ends, such as a ticket.
+   * The ticket of the stream. The stream takes it when it starts, and releases it when it ends.
    * @internal
    */
   readonly ticket?: StreamTicket | undefined;

@@ -7,13 +7,13 @@ export interface TicketedStream {
   readonly channels: Iterable<string>;
 }
 
-/** A right that one stream holds while it is open, such as a ticket. The stream takes it at its start and releases it at its end. */
+/** The ticket of one stream. The stream takes it when it starts, and releases it when it ends. */
 export interface StreamTicket extends TokenSource {
   /** The token in each id of the stream. It proves that the client had this stream before. */
   readonly token: string;
-  /** When the right was read, as `monotonicNow()`. A revocation after that ends the stream. */
+  /** When the ticket was read, as `monotonicNow()`. A revocation after that ends the stream. */
   readonly decidedAt: number;
-  /** Takes the right for this stream, before anything is subscribed. Rejects if the client may not have the stream. */
+  /** Takes the ticket for this stream, before anything is subscribed. Rejects if the client may not have the stream. */
   take(stream: TicketedStream): Promise<void>;
   /** Called when the stream starts to close, also if `take()` was never called. `wasOpen`: the client may have got an id. */
   end(reason: CloseReason, wasOpen: boolean): void;

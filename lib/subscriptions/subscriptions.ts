@@ -115,7 +115,7 @@ export class Subscriptions {
     return () => this.#hub.leave(channel, member);
   }
 
-  /** Whether a session may have this channel. True if only a look at all sessions could tell. */
+  /** Whether a session may have this channel. Also true with `dedicated`, where only the sessions know their channels. */
   mayHave(channel: string): boolean {
     return this.#options.settings.subscriptions === "dedicated" || this.#hub.has(channel);
   }

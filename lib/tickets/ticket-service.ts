@@ -10,7 +10,7 @@ import type { Slices } from "../slices.js";
 import { splitToken, ticketTokenOf } from "../sse/event-id.js";
 import { assertOptions, readWholeNumber } from "../validate.js";
 import { OpenTickets } from "./open-tickets.js";
-import { listOf, RedisTicket, ticketInvalid, type TicketRevocations } from "./redis-ticket.js";
+import { listOf, StoredTicket, ticketInvalid, type TicketRevocations } from "./stored-ticket.js";
 import { hashOf, isSecret, newSecret, TicketStore } from "./ticket-store.js";
 
 /** Options of `TicketService.issue()`. */
@@ -151,7 +151,7 @@ export class TicketService {
     const token = tokenHash === null ? null : readToken(options.lastEventId);
     if (token !== null && hashOf(token) !== tokenHash) throw ticketInvalid();
     if (revocations.isRevokedAfter(revocation, listOf(rights.key), rights.channels)) throw ticketInvalid();
-    const taken = new RedisTicket({
+    const taken = new StoredTicket({
       store: this.#store,
       open: this.#open,
       clock,

@@ -11,8 +11,8 @@ const extendScript = defineScript("ExtendTicket", EXTEND, 1, Number);
 const releaseScript = defineScript("ReleaseTicket", RELEASE, 1, Number);
 
 /** A ticket in Redis. */
-export interface StoredTicket {
-  /** The id of the newest revocation with which the ticket was compared. */
+export interface TicketRecord {
+  /** The id of the newest revocation that was compared with the ticket. */
   readonly revocation: number;
   /** The rights of the ticket as JSON. */
   readonly rights: string;
@@ -22,12 +22,12 @@ export interface StoredTicket {
   readonly leftMs: number;
 }
 
-/** What `redeem()` stores. */
+/** The values that `redeem()` stores. */
 export interface Redemption {
   readonly tokenHash: string;
   /** Identifies the stream. */
   readonly stream: string;
-  /** See `StoredTicket.revocation`. */
+  /** See `TicketRecord.revocation`. */
   readonly revocation: number;
 }
 
@@ -58,7 +58,7 @@ export class TicketStore {
   }
 
   /** Returns `null` for an unknown ticket. */
-  async read(key: string): Promise<StoredTicket | null> {
+  async read(key: string): Promise<TicketRecord | null> {
     const [text, leftMs] = await this.#run((client) => Promise.all([client.get(key), client.pttl(key)]));
     const [, revocation, token, rights] = /^(\d{1,20}) (\S+) \S+ (.+)$/s.exec(text ?? "") ?? [];
     if (rights === undefined || leftMs < 0) return null;

@@ -65,7 +65,7 @@ describe("demo page", function () {
 
   const widthOf = (page: Page): Promise<number> => page.evaluate("document.documentElement.scrollWidth");
 
-  it("shows a notification live to its user, who can be another one in each tab", async () => {
+  it("shows a notification only in the tabs of its user", async () => {
     const [bob, carol] = [await browser.openAs("bob"), await browser.openAs("carol")];
     const body = "<img src=x onerror=alert(1)>";
     await send(bob, "carol", "From Bob", body);

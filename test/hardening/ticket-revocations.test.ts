@@ -92,7 +92,7 @@ describeFaults("revoked tickets in a real Redis", (rig) => {
       }
     });
 
-    it(`open no stream in another process while their process is disconnected from Redis: ${kind}`, async () => {
+    it(`open no stream in another process while the process of their stream is disconnected: ${kind}`, async () => {
       const proxy = await rig.proxy();
       const [away, other] = [rig.connect({ redis: proxy.url }), rig.connect()];
       const ticket = await issue(other);
@@ -178,7 +178,7 @@ describeFaults("revoked tickets in a real Redis", (rig) => {
     await visit(sse, await issue(sse));
   });
 
-  it("are refused if there were too many later revocations to know them all, and later tickets are not", async () => {
+  it("are refused if Redis has deleted revocations that came after them; newer tickets are accepted", async () => {
     const sse = rig.connect();
     const early = await issue(sse);
     const { admin } = rig.server;
@@ -198,7 +198,7 @@ describeFaults("revoked tickets in a real Redis", (rig) => {
     }
   });
 
-  it("cost a stream without a ticket no command", async () => {
+  it("add no command to a stream without a ticket", async () => {
     const sse = rig.connect({ history: false });
     const sink = rig.sink();
     await sse.open({}, sink, "a");

@@ -193,7 +193,7 @@ describe("the cost", function () {
       expect(await commandsDuring(() => openLive(Array<string>(100).fill("a")))).to.deep.equal([]);
     });
 
-    it("is a read of the state and a read of the page if 1,000 streams resume together, one Buffer for all, and later no read", async () => {
+    it("is one read of the state and one of the page for 1,000 streams that resume together", async () => {
       await openLive(["a"]);
       const { id } = await service.publish("a", { data: "1" });
       await service.publish("a", { data: "2" });

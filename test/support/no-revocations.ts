@@ -2,7 +2,7 @@ import type { RightsPort } from "../../lib/sessions/session-manager.js";
 
 /** Rights that nobody revokes. */
 export const noRevocations: RightsPort = {
-  asking: () => {},
+  resolverCalled: () => {},
   assertNotBlocked: () => {},
-  takeDecision: () => undefined,
+  takeCallTime: () => undefined,
 };

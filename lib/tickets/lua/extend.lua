@@ -11,7 +11,7 @@
 
 local _, token, stream, rights = open(KEYS[1])
 if stream ~= ARGV[1] then return 0 end
--- A full Redis allows PEXPIRE, and then also SET.
+-- If Redis is out of memory, it refuses SET as the first write of a script, but allows it after PEXPIRE.
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 if ARGV[3] ~= '' then store(KEYS[1], ARGV[3], token, stream, rights, ARGV[2]) end
 return 1

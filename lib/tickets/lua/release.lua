@@ -12,7 +12,7 @@
 local revocation, _, stream, rights = open(KEYS[1])
 if stream ~= ARGV[1] then return 0 end
 if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end
--- A full Redis allows PEXPIRE, and then also SET.
+-- If Redis is out of memory, it refuses SET as the first write of a script, but allows it after PEXPIRE.
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 if ARGV[3] == '1' then store(KEYS[1], revocation, '-', '-', rights, ARGV[2]) end
 return 1

@@ -94,7 +94,7 @@ describe("connect()", () => {
     expect(states()).to.deep.equal(["open"]);
   });
 
-  it("tells the error that ended a connection, but not if the server told the reason", async () => {
+  it("sets `status.error` only if the server sent no reason", async () => {
     const stream = open();
     const error = new Error("no ticket");
     await source.last.end({ reason: "url", isFinal: false, error });
@@ -363,7 +363,7 @@ describe("connect()", () => {
 
   it("refuses invalid options with a TypeError that names them", () => {
     const wrong: readonly (readonly [name: string, options: object])[] = [
-      ["maxretryMs is not an option", { maxretryMs: 1_000 }],
+      ['unknown option "maxretryMs"', { maxretryMs: 1_000 }],
       ["maxRetryMs", { maxRetryMs: -1 }],
       ["pauseHiddenAfterMs", { pauseHiddenAfterMs: NaN }],
       ["lastEventId", { lastEventId: "a\nb" }],

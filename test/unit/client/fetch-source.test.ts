@@ -115,9 +115,21 @@ describe("createFetchSource()", () => {
 
   for (const [what, url, message] of [
     ["throws", () => Promise.reject(new Error("no ticket")), "no ticket"],
-    ["returns nothing", () => undefined as unknown as string, "expected a URL, got undefined"],
-    ["returns null", () => null as unknown as string, "expected a URL, got null"],
-    ["returns an object", () => Promise.resolve({} as string), "expected a URL, got object"],
+    [
+      "returns nothing",
+      () => undefined as unknown as string,
+      "The URL function returned undefined. Return a string or a URL.",
+    ],
+    [
+      "returns null",
+      () => null as unknown as string,
+      "The URL function returned null. Return a string or a URL.",
+    ],
+    [
+      "returns an object",
+      () => Promise.resolve({} as string),
+      "The URL function returned object. Return a string or a URL.",
+    ],
   ] as const) {
     it(`sends no request if the URL function ${what}`, async () => {
       const { error, ...end } = await open(streamOf(""), {}, { url });

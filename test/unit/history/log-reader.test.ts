@@ -241,7 +241,7 @@ describe("LogReader", () => {
       expect(late).to.deep.include({ position: { epoch, offset: 6, stamp: 1_000_006 }, readAt: 2 });
     });
 
-    it("returns an older answer if the caller allows its age, it was read after `since`, and the log was not lost", async () => {
+    it("returns a cached state within `maxAgeMs`, except before `since` or after a loss", async () => {
       const { readAt } = await answered(reader.tail("c", 0));
       clock.advance(900);
       expect(await reader.tail("c", 0, 1_000)).to.have.property("readAt", readAt);
@@ -257,7 +257,7 @@ describe("LogReader", () => {
       expect(clock.pending).to.equal(0);
     });
 
-    it("caches neither answers, without an allowed age, nor errors", async () => {
+    it("reads again without `maxAgeMs`, and after an error", async () => {
       await answered(reader.tail("c", 0));
       const failing = faultOf(reader.tail("c", 0));
       await settle(1);

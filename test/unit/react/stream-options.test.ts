@@ -7,7 +7,7 @@ import { textReducer } from "../../../react/use-text-stream.js";
 import { eventually } from "../../support/eventually.js";
 
 describe("the URL function of a hook", () => {
-  it("is the newest function at each connection, and gets its request", async () => {
+  it("calls the newest function for each connection, with the request", async () => {
     const asked: string[] = [];
     const opened: string[] = [];
     const urlOf =
@@ -37,8 +37,8 @@ describe("the URL function of a hook", () => {
     expect(opened).to.deep.equal(["http://localhost/first", "http://localhost/second"]);
   });
 
-  it("fails if the component has another URL now", () => {
+  it("fails if the hook no longer uses a URL function", () => {
     const callLatest = latestFunctionOf({ current: "/events" });
-    expect(() => callLatest({ isRefused: false })).to.throw("another URL");
+    expect(() => callLatest({ isRefused: false })).to.throw("no longer uses a URL function");
   });
 });

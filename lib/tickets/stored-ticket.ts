@@ -5,7 +5,7 @@ import type { TicketedStream, StreamTicket } from "../sessions/stream-ticket.js"
 import { EXTEND_PERIOD_MS, type OpenTickets } from "./open-tickets.js";
 import { hashOf, newSecret, type TicketStore } from "./ticket-store.js";
 
-/** What tickets must know about revocations. */
+/** The revocations that tickets are compared with. */
 export interface TicketRevocations {
   /** Reads all revocations that are stored now. Rejects with a Redis error or `CLOSED`. */
   refresh(): Promise<void>;
@@ -15,7 +15,7 @@ export interface TicketRevocations {
   isRevokedAfter(id: number, keys: readonly string[], channels: readonly string[]): boolean;
 }
 
-export interface RedisTicketOptions {
+export interface StoredTicketOptions {
   readonly store: TicketStore;
   readonly open: OpenTickets;
   readonly clock: Clock;
@@ -30,7 +30,7 @@ export interface RedisTicketOptions {
   readonly revocations: TicketRevocations;
   /** The rights of the ticket. */
   readonly rights: TicketedStream;
-  /** The id of the newest revocation with which the ticket was compared. */
+  /** The id of the newest revocation that was compared with the ticket. */
   readonly revocation: number;
 }
 
@@ -38,8 +38,8 @@ export interface RedisTicketOptions {
 const LAST: ReadonlySet<CloseReason> = new Set(["revoked", "authorization-expired"] as const);
 
 /** The ticket of one stream. Its fields are private, so that an application that logs the resolver's answer logs no token. */
-export class RedisTicket implements StreamTicket {
-  readonly #options: RedisTicketOptions;
+export class StoredTicket implements StreamTicket {
+  readonly #options: StoredTicketOptions;
   readonly #token: string;
   /** Identifies this stream in Redis. Only the newest stream of the client may change the ticket. */
   readonly #stream = newSecret();
@@ -50,7 +50,7 @@ export class RedisTicket implements StreamTicket {
   #taking: Promise<boolean> | null = null;
   #hasEnded = false;
 
-  constructor(options: RedisTicketOptions) {
+  constructor(options: StoredTicketOptions) {
     this.#options = options;
     this.#token = options.token ?? newSecret();
     this.#revocation = options.revocation;
