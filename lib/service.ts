@@ -146,6 +146,7 @@ class RedisSseService implements RedisSse {
       slices,
       readChannels: (selection) => parseStreamSelection(selection, keyPrefix, limits.maxChannelsPerSession),
       revocations: this.#revocations,
+      isRevokedSince: (at, key, channels) => this.#rights.isRevokedSince(at, key, channels),
     });
     const status = new StatusService({
       commands,

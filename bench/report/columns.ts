@@ -84,11 +84,9 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     { figure: "heartbeatsPerSecond", heading: "heartbeats/s", digits: 0 },
     { figure: "scaledCpuPercent", heading: "scaled to 10,000 streams and 15 s, %", digits: 2, spread: true },
   ],
-  // The memory is not measured here: later connects reuse memory of earlier ones.
   connect: [
     CPU_PER_CONNECT,
     { ...CPU_PER_CONNECT, figure: "firstCpuUsPerConnect", heading: "first connects, CPU us" },
-    REDIS_CONNECTIONS,
   ],
   memory: [
     KB_PER_CONNECTION,

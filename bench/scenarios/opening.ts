@@ -17,7 +17,8 @@ export interface OpeningFigures {
 }
 
 /** The cost of connects, before and after Node has compiled the code. */
-export interface ConnectFigures extends OpeningFigures {
+export interface ConnectFigures {
+  readonly cpuUsPerConnect: number;
   /** CPU time per connect of the first streams. It includes the time in which Node compiles the code. */
   readonly firstCpuUsPerConnect: number;
 }
@@ -36,14 +37,17 @@ export function measureConnecting(
 ): Promise<ConnectFigures> {
   return withRig(target, redis, async (rig) => {
     await warmUp(rig, shape);
-    let { client, ...figures } = await measureOpening(rig, shape, settleMs);
-    const firstCpuUsPerConnect = figures.cpuUsPerConnect;
-    for (let opening = 1; opening < OPENINGS; opening++) {
+    const costs: number[] = [];
+    for (let opening = 0; opening < OPENINGS; opening++) {
+      await sleep(opening === 0 ? settleMs : LEAVING_MS);
+      // A garbage collection, as in `measureOpening()`, would make Node forget what it has compiled.
+      const cpuBefore = await rig.server.cpuUs();
+      const { client } = await rig.open(shape);
+      costs.push((await rig.server.cpuUs()) - cpuBefore);
       await client.end();
-      await sleep(LEAVING_MS);
-      ({ client, ...figures } = await measureOpening(rig, shape, settleMs));
     }
-    return { ...figures, firstCpuUsPerConnect };
+    const [first, last] = [costs[0]!, costs.at(-1)!];
+    return { cpuUsPerConnect: last / shape.streams, firstCpuUsPerConnect: first / shape.streams };
   });
 }
 

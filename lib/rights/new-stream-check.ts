@@ -19,6 +19,13 @@ interface ResolverCall {
   readonly applied: number;
 }
 
+interface RecentRevocation {
+  /** Number of revocations that this process has carried out, with this one. */
+  readonly number: number;
+  /** The latest time at which it can have been stored, as `monotonicNow()`. */
+  readonly at: number;
+}
+
 /** A resolver can end shortly after its deadline. */
 const MARGIN_MS = 5_000;
 
@@ -33,7 +40,7 @@ export class NewStreamCheck {
   /** Until when new streams of a key are refused, as `monotonicNow()`. */
   readonly #blocks = new Map<string, number>();
   /** The targets that were revoked in the last seconds, oldest first. A resolver that runs now may have read outdated rights. */
-  readonly #recent = new Map<string, { readonly number: number; readonly at: number }>();
+  readonly #recent = new Map<string, RecentRevocation>();
   /** When the resolver of a client was called. Kept until its stream opens. */
   readonly #calls = new WeakMap<object, ResolverCall>();
   #applied = 0;
@@ -69,17 +76,27 @@ export class NewStreamCheck {
     const call = this.#calls.get(client);
     if (call === undefined) return undefined;
     this.#calls.delete(client);
-    const isRevoked =
-      (key !== undefined && this.#isRevokedSince(call, { kind: "key", value: key })) ||
-      channels.some((value) => this.#isRevokedSince(call, { kind: "channel", value }));
-    if (isRevoked) throw new RedisSseError("CLOSED", "The right to this stream was revoked while it opened.");
+    // A revocation that this process has only read since the call may be much older than the call.
+    if (this.isRevokedSince(call.at, key, channels, call.applied)) {
+      throw new RedisSseError("CLOSED", "The right to this stream was revoked while it opened.");
+    }
     return call.at;
   }
 
-  #isRevokedSince({ applied }: ResolverCall, target: Target): boolean {
+  /**
+   * Whether the key or a channel was revoked at this time (`monotonicNow()`) or later, as far as this process has read. The first
+   * `applied` revocations of this process do not count.
+   */
+  isRevokedSince(at: number, key: string | undefined, channels: readonly string[], applied = 0): boolean {
     if (this.#recent.size === 0) return false;
-    const revocation = this.#recent.get(nameOf(target));
-    return revocation !== undefined && revocation.number > applied;
+    const isRevoked = (kind: Target["kind"], value: string): boolean => {
+      const revocation = this.#recent.get(nameOf({ kind, value }));
+      return revocation !== undefined && revocation.number > applied && revocation.at >= at;
+    };
+    return (
+      (key !== undefined && isRevoked("key", key)) ||
+      channels.some((channel) => isRevoked("channel", channel))
+    );
   }
 
   /** Notes that this process carries out a revocation, which was stored at this time (`monotonicNow()`). */

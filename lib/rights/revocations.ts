@@ -52,7 +52,9 @@ export class Revocations {
   readonly #options: RevocationsOptions;
   readonly #answers: PendingAnswers;
   readonly #reader: RevocationReader;
-  readonly #revoked = new RevokedTargets();
+  #revoked = new RevokedTargets();
+  /** Set while all revocations are read again. Until then, tickets are compared with those that were known before. */
+  #reread: RevokedTargets | null = null;
   #unsubscribe: (() => void) | null = null;
   #cancelFollow: () => void = () => {};
   /** The last time at which this process knew all revocations. */
@@ -80,10 +82,14 @@ export class Revocations {
       store,
       clock,
       onEntries: (entries, now, answeredAt) => this.#applyEach(entries, now, answeredAt),
-      onComplete: (askedAt) => (this.#completeAt = askedAt),
+      onComplete: (askedAt) => {
+        this.#completeAt = askedAt;
+        this.#revoked = this.#reread ?? this.#revoked;
+        this.#reread = null;
+      },
       onLost: () => {
         this.#completeAt = -Infinity;
-        this.#revoked.clear();
+        this.#reread = new RevokedTargets();
       },
       onFault: (fault) => this.#failed(fault),
     });
@@ -145,7 +151,7 @@ export class Revocations {
 
   #applyEach(entries: readonly RevocationEntry[], now: number, answeredAt: number): void {
     for (const entry of entries) {
-      this.#revoked.add(entry);
+      (this.#reread ?? this.#revoked).add(entry);
       if (entry.revocation !== null) this.#apply(entry.revocation, now, answeredAt);
     }
     this.#options.rights.forgetOld();

@@ -3,7 +3,7 @@ import type { Target } from "./revocation.js";
 
 /**
  * The newest revocation of each key and channel. Revocations are compared by the times in their ids. Ids grow until Redis loses
- * entries. Then `clear()` is called.
+ * entries. Then all entries are added to a new object.
  *
  * Keeps at most `maxStored` targets. If it may not know all revocations after an id, it reports everything as revoked.
  */
@@ -43,14 +43,6 @@ export class RevokedTargets {
     const [[oldest, oldestTime]] = this.#ids as Iterable<[string, number]> as [[string, number]];
     this.#ids.delete(oldest);
     this.#missingUntil = oldestTime;
-  }
-
-  /** Forgets all entries. */
-  clear(): void {
-    this.#ids.clear();
-    this.#entries = 0;
-    this.#newest = null;
-    this.#missingUntil = 0;
   }
 
   /** Whether one of these keys or channels was revoked after the entry with this id. */

@@ -62,6 +62,8 @@ export interface TicketDependencies {
   /** Returns the names of the channels. Throws if a stream cannot have them. */
   readonly readChannels: (selection: ChannelSelection) => readonly string[];
   readonly revocations: TicketRevocations;
+  /** See `NewStreamCheck.isRevokedSince()`. */
+  readonly isRevokedSince: (at: number, key: string | undefined, channels: readonly string[]) => boolean;
 }
 
 const ISSUE_OPTIONS: ReadonlySet<string> = new Set<keyof TicketOptions>([
@@ -74,6 +76,11 @@ const ACCESS_OPTIONS: ReadonlySet<string> = new Set<keyof TicketAccessOptions>([
   "lastEventId",
   "reconnectMs",
 ]);
+/**
+ * The time of a revocation is known to within the time of a reply. Without the tolerance, a ticket that is issued directly after
+ * `revoke()` would be refused.
+ */
+const TOLERANCE_MS = 50;
 const MIN_MS = 1_000;
 const MAX_MS = 24 * 3_600_000;
 
@@ -95,8 +102,8 @@ export class TicketService {
    *
    * Resolves to the ticket: 43 random characters of A-Z a-z 0-9 _ -. Redis stores only its hash.
    *
-   * Rejects with `INVALID_CHANNEL`, `FORBIDDEN`, `LIMIT_CHANNELS`, `CONFIG`, `UNAUTHORIZED` if `expiresAt` has passed, or a
-   * Redis error.
+   * Rejects with `INVALID_CHANNEL`, `FORBIDDEN`, `LIMIT_CHANNELS`, `CONFIG`, `UNAUTHORIZED` if `expiresAt` has passed, `CLOSED` if
+   * the right was revoked during the call, or a Redis error.
    *
    * A later `revoke()` of its key or of one of its channels makes the ticket invalid.
    *
@@ -119,9 +126,13 @@ export class TicketService {
     const ticket = newSecret();
     // JSON has no Infinity.
     const rights: Rights = { channels, key, expiresAt: expiresAt === Infinity ? undefined : expiresAt };
-    const { revocations } = this.#deps;
-    // Revocations that are stored from now on apply to this ticket.
+    const { clock, revocations } = this.#deps;
+    const calledAt = monotonicNow(clock);
     await revocations.refresh();
+    // If the call had to wait for Redis, the read returns later revocations too.
+    if (this.#deps.isRevokedSince(calledAt + TOLERANCE_MS, key, channels)) {
+      throw new RedisSseError("CLOSED", "The right was revoked while its ticket was issued.");
+    }
     await this.#store.issue(this.#store.keyOf(ticket), JSON.stringify(rights), revocations.newest, ttlMs);
     return ticket;
   }

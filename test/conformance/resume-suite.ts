@@ -285,6 +285,15 @@ export function describeResume(
         expect(gapsOf(whole)).to.deep.equal([]);
       });
 
+      it("is sent if the log was trimmed since another stream has read its state", async () => {
+        const service = streams.create({ history: { maxLength: 3 } });
+        const ids = await publishAll(service, channel, ["a", "b", "c"]);
+        const other = await streams.openLive(await streams.mount(service), channel);
+        await publishAll(service, channel, ["d", "e", "f", "g"]);
+        await other.next(({ data }) => data === "g");
+        await expectGap(service, ids[1]!, "trimmed");
+      });
+
       it("is sent if the log was lost and has started again", async () => {
         const [id] = await publishAll(service, channel, ["a"]);
         await streams.raw.del(`sse:pos:{${channel}}`, `sse:log:{${channel}}`);

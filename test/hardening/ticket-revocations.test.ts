@@ -70,6 +70,37 @@ describeFaults("revoked tickets in a real Redis", (rig) => {
     return id.split("-")[0]!;
   };
 
+  const now = async (): Promise<number> => Number((await rig.server.admin.time())[0]) * 1_000;
+  /** Waits until Redis' clock is later than this time by more than the time of a reply. */
+  const timePasses = (from: number): Promise<void> =>
+    eventually(async () => void expect((await now()) - from).to.be.above(1_000));
+
+  it("are not issued if the right is revoked during the call", async () => {
+    const proxy = await rig.proxy();
+    const [away, other] = [rig.connect({ redis: proxy.url }), rig.connect()];
+    await issue(away);
+    proxy.hold();
+    const issuing = [issue(away), issue(away, { key: "bob" })].map((each) => faultOf(each));
+    const allowed = issue(away, { key: "bob", channels: "c" });
+    await timePasses(await now());
+    await other.revoke({ key: "ann" });
+    await other.revoke({ channel: "b" });
+    proxy.release();
+    for (const fault of await Promise.all(issuing)) expectFault(fault, "CLOSED");
+    await visit(other, await allowed);
+    await visit(other, await issue(away));
+  });
+
+  it("do not count if they are older than the call of the resolver that reads them", async () => {
+    await rig.connect().revoke({ key: "ann" });
+    const ticket = await issue(rig.connect());
+    await timePasses(Number(await newest()));
+    const sse = rig.connect();
+    const sink = rig.sink();
+    const resolved = await sse.resolve({}, sink, () => sse.tickets.access(ticket));
+    expect(await sse.open({}, sink, resolved!.value)).to.have.property("state", "subscribed");
+  });
+
   for (const target of TARGETS) {
     const [kind] = Object.keys(target);
 

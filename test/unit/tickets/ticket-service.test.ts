@@ -332,6 +332,25 @@ describe("TicketService", () => {
       });
     }
 
+    it("is unused again if the response is destroyed while Redis takes it, and does not report it yet", async () => {
+      // The stream of a known channel starts without a further wait.
+      await visit(await issue());
+      const ticket = await issue();
+      const access = await sse.tickets.access(ticket);
+      sse.redis.pause();
+      const sink = new FakeSink();
+      const opening = sse.open({}, sink, access);
+      await clock.advance(0);
+      sink.closed = true;
+      sse.redis.resume();
+      await (
+        await opening
+      ).closed;
+      await clock.advance(0);
+      expect(sink.text).to.equal("");
+      expect(await sse.tickets.access(ticket)).to.deep.include({ channels: ["a"] });
+    });
+
     it("is unused again if Redis takes it after the deadline of the stream", async () => {
       await recreate({ limits: { subscribeTimeoutMs: 100 } });
       const ticket = await issue();
