@@ -40,7 +40,7 @@ export function measureConnecting(
     const costs: number[] = [];
     for (let opening = 0; opening < OPENINGS; opening++) {
       await sleep(opening === 0 ? settleMs : LEAVING_MS);
-      // A garbage collection, as in `measureOpening()`, would make Node forget what it has compiled.
+      // A garbage collection, as in `measureOpening()`, nearly doubles the cost: Node seems to drop what it has compiled.
       const cpuBefore = await rig.server.cpuUs();
       const { client } = await rig.open(shape);
       costs.push((await rig.server.cpuUs()) - cpuBefore);

@@ -1,7 +1,6 @@
 import { expect } from "chai";
 
 import {
-  type Clock,
   type PubSubSession,
   type RedisSse,
   type RevocationTarget,
@@ -11,19 +10,8 @@ import {
 import { eventually } from "../support/eventually.js";
 import type { FakeSink } from "../support/fake-sink.js";
 import { describeFaults } from "../support/fault-rig.js";
+import { hastyClock } from "../support/hasty-clock.js";
 import { expectFault, faultOf } from "../support/service.js";
-
-/** Time between two extensions of a ticket. */
-const PERIOD_MS = 10_000;
-
-/** Real time, with shorter pauses between two extensions. */
-const hasty: Clock = {
-  now: () => Date.now(),
-  schedule(callback, delayMs) {
-    const timer = setTimeout(callback, delayMs === PERIOD_MS ? 50 : delayMs);
-    return () => clearTimeout(timer);
-  },
-};
 
 interface Visit {
   readonly sink: FakeSink;
@@ -169,7 +157,7 @@ describeFaults("revoked tickets in a real Redis", (rig) => {
   });
 
   it("are compared again only with later revocations, so that old ones can be forgotten", async () => {
-    const sse = rig.connect({ clock: hasty });
+    const sse = rig.connect({ clock: hastyClock });
     const ticket = await issue(sse);
     const first = await visit(sse, ticket);
     expect(await textOf()).to.match(/^0 /);

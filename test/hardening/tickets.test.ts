@@ -1,23 +1,11 @@
 import { expect } from "chai";
 
-import type { Clock } from "../../lib/index.js";
 import { RELEASE } from "../../lib/tickets/lua/generated.js";
 import { eventually } from "../support/eventually.js";
 import { FakeSink } from "../support/fake-sink.js";
 import { describeFaults } from "../support/fault-rig.js";
+import { hastyClock } from "../support/hasty-clock.js";
 import { captureLog } from "../support/service.js";
-
-/** Time between two extensions of a ticket. */
-const PERIOD_MS = 10_000;
-
-/** Real time, with shorter pauses between two extensions. */
-const hasty: Clock = {
-  now: () => Date.now(),
-  schedule(callback, delayMs) {
-    const timer = setTimeout(callback, delayMs === PERIOD_MS ? 50 : delayMs);
-    return () => clearTimeout(timer);
-  },
-};
 
 describeFaults("tickets in a real Redis", (rig) => {
   it("expire also if an ACL rule denies each command that sets an expiry or deletes a key", async () => {
@@ -74,7 +62,7 @@ describeFaults("tickets in a real Redis", (rig) => {
   });
 
   it("end without harm to the open stream if Redis loses them", async () => {
-    const service = rig.connect({ clock: hasty });
+    const service = rig.connect({ clock: hastyClock });
     const ticket = await service.tickets.issue({ channels: "a" });
     const sink = rig.sink();
     const session = await service.open({}, sink, await service.tickets.access(ticket));
