@@ -2,20 +2,13 @@ import { expect } from "chai";
 import * as fc from "fast-check";
 
 import type { PubSubSession } from "../../lib/sessions/session.js";
-import type { Slices } from "../../lib/slices.js";
 import { settle } from "../support/eventually.js";
-import { oneStepSlices } from "../support/one-step-slices.js";
 import { dataOf, TurnRig, type TurnStream } from "../support/turn-rig.js";
 
 /** Set `MODEL_RUNS=100000` for a longer run. */
 const RUNS = Number(process.env["MODEL_RUNS"] ?? 300);
 
 const CHANNELS = ["a", "b", "c", "log:x", "log:y", "denied"] as const;
-
-const SLICES: readonly { readonly name: string; readonly createSlices?: () => Slices }[] = [
-  { name: "all streams in one turn" },
-  { name: "one stream in each turn", createSlices: oneStepSlices },
-];
 
 /** What a stream's rules can do on an event. */
 const DEEDS = ["remove", "send", "close", "last", "throw", "leave out"] as const;
@@ -80,8 +73,8 @@ class World {
   /** Whether a message was sent on which a rule may act and call Redis. */
   #isTold = false;
 
-  constructor(subscriptions: "shared" | "dedicated", gathers: boolean, slices?: Slices) {
-    this.rig = new TurnRig(subscriptions, slices);
+  constructor(subscriptions: "shared" | "dedicated", gathers: boolean) {
+    this.rig = new TurnRig(subscriptions);
     this.rig.redis.denied.add("denied");
     this.#gathers = gathers;
   }
@@ -228,18 +221,16 @@ class World {
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
   describe(`batches of any messages in any event-loop turns, ${subscriptions}`, () => {
-    for (const { name, createSlices } of SLICES) {
-      it(`give every stream the same events as single messages, ${name} (${RUNS} runs)`, async () => {
-        await fc.assert(
-          fc.asyncProperty(fc.array(step, { maxLength: 60, size: "max" }), async (steps) => {
-            const gathered = await new World(subscriptions, true, createSlices?.()).runAll(steps);
-            const alone = await new World(subscriptions, false, createSlices?.()).runAll(steps);
-            expect(gathered).to.deep.equal(alone);
-          }),
-          { numRuns: RUNS, endOnFailure: RUNS > 1_000 },
-        );
-      }).timeout(20_000 + RUNS * 60);
-    }
+    it(`give every stream the same events as single messages (${RUNS} runs)`, async () => {
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { maxLength: 60, size: "max" }), async (steps) => {
+          const gathered = await new World(subscriptions, true).runAll(steps);
+          const alone = await new World(subscriptions, false).runAll(steps);
+          expect(gathered).to.deep.equal(alone);
+        }),
+        { numRuns: RUNS, endOnFailure: RUNS > 1_000 },
+      );
+    }).timeout(20_000 + RUNS * 60);
 
     it(`cost one write per turn for each stream that gets something (${RUNS} runs)`, async () => {
       const streams = fc.array(fc.uniqueArray(fc.constantFrom(...CHANNELS.slice(0, 5)), { minLength: 1 }), {
